@@ -1,0 +1,3 @@
+from restante.cli.main import run
+
+run()

@@ -1,0 +1,70 @@
+"""The command `restante`: a verb is a module of this folder, imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from restante import __version__
+from restante.errors import RestanteError
+
+VERBS = {
+    "init": "Write an annotated spec to start from.",
+    "validate": "Say whether a spec is valid; every problem at once.",
+    "explain": "Show every derived value: number, unit, reason, source.",
+    "schema": "Print the JSON Schema of the spec.",
+    "render": "Write the bundle: one tree of files per host.",
+    "diff": "Compare a spec with an earlier render, and say what it means.",
+    "deploy": "Apply the bundle to the hosts with Ansible.",
+    "verify": "Check the live hosts with testinfra.",
+    "lab": "Boot the spec's hosts as real systemd machines here.",
+}
+
+
+class Verbs(click.Group):
+    """Lists the verbs without importing them, so that --help answers at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"restante.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="restante")
+def main() -> None:
+    """One YAML spec becomes deployed, verified Debian hosts whose sockets cannot fall silent.
+
+    Exit status: 0 done, 1 something was found or failed, 2 the input is wrong.
+    """
+
+
+def run() -> None:
+    """Entry point. An error of ours is shown as its sentence; click shows its own the same way."""
+    try:
+        main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.Abort:
+        click.echo("restante: interrupted", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except RestanteError as error:
+        click.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
