@@ -1,9 +1,9 @@
 """One family of errors. Each is a sentence for the person who can act on it, and knows its exit code.
 
-    RestanteError
-      InputError     the spec, an argument or a file is wrong: nothing was tried          exit 2
-        SpecError    every problem of one spec, each with its place
-      FoundError     the work was done or tried, and found something wrong on a host      exit 1
+RestanteError
+  InputError     the spec, an argument or a file is wrong: nothing was tried          exit 2
+    SpecError    every problem of one spec, each with its place
+  FoundError     the work was done or tried, and found something wrong on a host      exit 1
 """
 
 from __future__ import annotations

@@ -1,0 +1,67 @@
+"""The lab's own certificate authority: what a public one does for real hosts."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+_DAY = datetime.timedelta(days=1)
+
+
+def certificate(directory: Path, domain: str, days: int = 90) -> tuple[str, str]:
+    """Chain and private key for `domain`, PEM; issued once per lab, so that a second deploy changes nothing.
+
+    The authority's own certificate is `directory`/ca.pem.
+    """
+    chain, key = directory / f"{domain}.pem", directory / f"{domain}.key"
+    if not chain.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        ca_key, ca = _authority(directory)
+        own = ec.generate_private_key(ec.SECP256R1())
+        made = _builder(domain, ca.subject, own.public_key(), days).add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(domain)]), critical=False
+        )
+        key.write_text(_pem(own))
+        chain.write_text(made.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode())
+    return chain.read_text(), key.read_text()
+
+
+def _authority(directory: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Restante lab authority")])
+    usage = x509.KeyUsage(
+        digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+        key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+    made = (
+        _builder("Restante lab authority", name, key.public_key(), 365)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (directory / "ca.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    return key, made
+
+
+def _builder(subject: str, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _DAY)
+        .not_valid_after(now + days * _DAY)
+    )
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()

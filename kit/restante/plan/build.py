@@ -1,0 +1,190 @@
+"""Spec and facts in, plan out; or every reason why it cannot work, each at its place."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from restante.errors import Problem, SpecError
+from restante.plan import profiles, sizing, timeouts, topology
+from restante.plan.derived import Derived, Rule, Values
+from restante.plan.facts import EXPIRY_WARNING_DAYS, Facts
+from restante.plan.profiles import Middlebox
+from restante.plan.targets import TARGETS, Target
+from restante.plan.tls import PROFILES, TlsProfile
+from restante.plan.topology import Opening, RoutePlan
+from restante.spec import nginx_syntax
+from restante.spec.document import Path
+from restante.spec.load import Loaded
+from restante.spec.model import Host, Service, Spec, Tier
+
+
+@dataclass(frozen=True)
+class HostPlan:
+    """What one host is to be."""
+
+    name: str
+    host: Host
+    target: Target
+    services: Mapping[str, Service]
+    openings: tuple[Opening, ...]
+
+    @property
+    def is_edge(self) -> bool:
+        return Tier.edge in self.host.tiers
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that follows from a spec. `notes` are sentences that refuse nothing."""
+
+    spec: Spec
+    path: tuple[Middlebox, ...]
+    values: Mapping[str, Derived]
+    rules: tuple[Rule, ...]
+    routes: tuple[RoutePlan, ...]
+    tls_profile: TlsProfile
+    hosts: Mapping[str, HostPlan]
+    files: Mapping[str, bytes]
+    notes: tuple[str, ...]
+
+
+def build(loaded: Loaded, facts: Facts) -> Plan:
+    """Raises SpecError with every problem."""
+    spec = loaded.spec
+    path, unknown = profiles.resolve(spec.path)
+    found: list[tuple[Path, str]] = [(("path", index), sentence) for index, sentence in unknown.items()]
+    found += [
+        *topology.problems(spec),
+        *_secrets(spec, facts),
+        *_certificate(spec, facts),
+        *_snippets(spec),
+        *_waivers(spec),
+    ]
+    if found:
+        raise _refuse(loaded, found)
+    routes = tuple(topology.resolve(spec, route) for route in (spec.edge.routes if spec.edge else ()))
+    values = Values(spec.overrides.values)
+    rules = timeouts.derive(spec, path, values)
+    need = sizing.demand(spec, {route.path: sum(1 for up in route.upstreams if up.port) for route in routes})
+    sizing.derive(spec, need, values)
+    found += [(_spec_path(rule.spec_key), rule.sentence()) for rule in rules if not rule.holds]
+    found += [*sizing.problems(spec, need, values), *_overrides(spec, values)]
+    if found:
+        raise _refuse(loaded, found)
+    return Plan(
+        spec, tuple(path), values.table, tuple(rules), routes,
+        PROFILES[spec.edge.tls_profile if spec.edge else "intermediate"],
+        {name: _host(spec, name, routes) for name in spec.hosts},
+        facts.files, tuple(_notes(path, facts)),
+    )  # fmt: skip
+
+
+def _host(spec: Spec, name: str, routes: tuple[RoutePlan, ...]) -> HostPlan:
+    host = spec.hosts[name]
+    return HostPlan(
+        name, host, TARGETS[host.os], topology.services_of(spec, name), topology.openings(spec, name, routes)
+    )
+
+
+def _refuse(loaded: Loaded, found: list[tuple[Path, str]]) -> SpecError:
+    problems: list[Problem] = [loaded.document.problem(path, sentence) for path, sentence in found]
+    return SpecError(loaded.document.file, problems)
+
+
+def _spec_path(key: str) -> Path:
+    if key.startswith("overrides.values."):
+        return ("overrides", "values", key.removeprefix("overrides.values."))
+    return tuple(key.split("."))
+
+
+def _secrets(spec: Spec, facts: Facts) -> Iterator[tuple[Path, str]]:
+    for path, reference in references(spec):
+        if reason := facts.unreadable.get(reference):
+            yield path, f"{reference} cannot be read: {reason}; relative paths start at the spec's folder"
+
+
+def references(spec: Spec) -> Iterator[tuple[Path, str]]:
+    """Every reference to something outside the spec, secret or not, with its place."""
+    for field in ("certificate", "key"):
+        reference = getattr(spec.tls, field, None)
+        if reference and not reference.startswith("host:"):
+            yield ("tls", field), reference
+    for field in ("webhook", "beat"):
+        if reference := getattr(spec.alert, field, None):
+            yield ("alert", field), reference
+    for name, service in spec.services.items():
+        for credential, reference in service.credentials.items():
+            yield ("services", name, "credentials", credential), reference
+        for target, reference in service.files.items():
+            yield ("services", name, "files", target), reference
+
+
+def _certificate(spec: Spec, facts: Facts) -> Iterator[tuple[Path, str]]:
+    leaf = facts.certificate
+    if not leaf:
+        return
+    if facts.key and facts.key != leaf.public_key:
+        yield (
+            ("tls", "key"),
+            "this key does not belong to the certificate in tls.certificate; give the key it was issued for",
+        )
+    if facts.now and leaf.not_after <= facts.now:
+        yield ("tls", "certificate"), f"this certificate expired on {leaf.not_after:%Y-%m-%d}; renew it first"
+    if not any(_covers(name, spec.domain) for name in leaf.names):
+        yield (
+            ("tls", "certificate"),
+            f"this certificate is for {', '.join(leaf.names) or 'no name'}, not for {spec.domain}",
+        )
+
+
+def _covers(name: str, domain: str) -> bool:
+    return name == domain or (name.startswith("*.") and domain.partition(".")[2] == name[2:])
+
+
+def _snippets(spec: Spec) -> Iterator[tuple[Path, str]]:
+    routes = {f"location:{route.path}" for route in (spec.edge.routes if spec.edge else ())}
+    for index, snippet in enumerate(spec.overrides.nginx):
+        place: Path = ("overrides", "nginx", index)
+        if snippet.context.startswith("location:") and snippet.context not in routes:
+            yield (
+                (*place, "context"),
+                f"there is no route for {snippet.context}; accepted: http, server, {', '.join(sorted(routes))}",
+            )
+        try:
+            nginx_syntax.parse(snippet.directives)
+        except nginx_syntax.NotNginx as reason:
+            yield (
+                (*place, "directives"),
+                f"these are not whole nginx directives: {reason}; a snippet may not reach out of its context",
+            )
+
+
+def _waivers(spec: Spec) -> Iterator[tuple[Path, str]]:
+    for index, waiver in enumerate(spec.waivers):
+        if waiver.host and waiver.host not in spec.hosts:
+            yield ("waivers", index, "host"), f"there is no host '{waiver.host}'; accepted: {', '.join(spec.hosts)}"
+
+
+def _overrides(spec: Spec, values: Values) -> Iterator[tuple[Path, str]]:
+    for key in spec.overrides.values:
+        if key not in values.table:
+            near = difflib.get_close_matches(key, values.table, 1, 0.5)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            yield (
+                ("overrides", "values", key),
+                f"no value is derived under this key{hint}; 'restante explain' lists them",
+            )
+
+
+def _notes(path: list[Middlebox], facts: Facts) -> Iterator[str]:
+    for hop in path:
+        if hop.confidence == "recalled":
+            yield f"path profile {hop.id} is recalled, not read from its vendor: check {hop.source} before relying on it"
+    if (
+        facts.certificate
+        and facts.now
+        and (left := (facts.certificate.not_after - facts.now).days) < EXPIRY_WARNING_DAYS
+    ):
+        yield f"the certificate has {left} days left; renew it"

@@ -1,0 +1,205 @@
+"""Who talks to whom: routes with their upstream addresses, services by host, and the ports that this needs open."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from restante.spec.document import Path
+from restante.spec.model import Host, Route, Service, Spec, Tier
+
+_SERVER = re.compile(r"(?P<host>\[[0-9a-f:]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
+_SOCKET = re.compile(r"unix:(?P<path>/run/[a-z0-9_-]+/[A-Za-z0-9._-]+)")
+EDGE_PORTS = (80, 443)
+STATUS_PORT = 8090  # loopback only: status and generation of the running nginx
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """One place a route goes to. `address` is what nginx dials; `host` is its name in the spec, if it has one."""
+
+    address: str
+    host: str | None
+    port: int | None
+
+
+@dataclass(frozen=True)
+class RoutePlan:
+    """A route with its upstreams resolved. `name` is the nginx upstream's name."""
+
+    path: str
+    kind: str
+    name: str
+    upstreams: tuple[Upstream, ...]
+
+
+@dataclass(frozen=True, order=True)
+class Opening:
+    """A TCP port of a host. `source`: an address or network, or "" for everywhere."""
+
+    port: int
+    source: str
+    because: str
+
+
+class Unresolved(Exception):  # noqa: N818 - a sentence on its way to a Problem, never shown by itself
+    """An upstream that leads nowhere; str() is the sentence."""
+
+
+def resolve(spec: Spec, route: Route) -> RoutePlan:
+    """Raises Unresolved with the first upstream that leads nowhere."""
+    name = f"restante_{re.sub(r'[^a-z0-9]+', '_', route.path.lower()).strip('_') or 'root'}"
+    upstreams = tuple(found for text in route.upstreams for found in _upstreams(spec, text))
+    return RoutePlan(route.path, route.kind, name, upstreams)
+
+
+def _upstreams(spec: Spec, text: str) -> Iterator[Upstream]:
+    if socket := _SOCKET.fullmatch(text):
+        _on_every_edge(spec, socket["path"])
+        yield Upstream(text, None, None)
+        return
+    match = _SERVER.fullmatch(text)
+    if not match or not 0 < int(match["port"]) < 65536:
+        raise Unresolved(f"'{text}' is not an upstream; accepted: HOST:PORT, ADDRESS:PORT or unix:/run/NAME/FILE.sock")
+    port = int(match["port"])
+    name = match["host"]
+    if name in spec.hosts:
+        _listens(spec, name, port)
+        host = spec.hosts[name]
+        yield Upstream(_join(host.ipv4 or host.addresses[0], port), name, port)
+        return
+    try:
+        address = str(ipaddress.ip_address(name.strip("[]")))
+    except ValueError:
+        raise Unresolved(
+            f"'{name}' is neither a host of this spec ({', '.join(list(spec.hosts)[:8])}) nor an IP address; nginx would look "
+            "a name up once, at start"
+        ) from None
+    yield Upstream(_join(address, port), owner(spec, address), port)
+
+
+def owner(spec: Spec, address: str) -> str | None:
+    return next((name for name, host in spec.hosts.items() if address in host.addresses), None)
+
+
+def _join(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _listens(spec: Spec, host: str, port: int) -> None:
+    if host in spec.hosts_of(Tier.edge) and port in {*EDGE_PORTS, STATUS_PORT}:
+        raise Unresolved(
+            f"{host}:{port} is the edge itself: requests would go round for ever; name the program behind it"
+        )
+    ports = [listen for service in services_of(spec, host).values() for listen in service.listens]
+    if ports and port not in ports:
+        raise Unresolved(
+            f"no service on {host} listens on port {port}; its services listen on {', '.join(map(str, ports))}"
+        )
+
+
+def _on_every_edge(spec: Spec, path: str) -> None:
+    for edge in spec.hosts_of(Tier.edge):
+        services = services_of(spec, edge)
+        if services and not any(path in service.listens for service in services.values()):
+            raise Unresolved(f"no service on {edge} listens on {path}; add it to listens, or use HOST:PORT")
+
+
+def services_of(spec: Spec, host: str) -> dict[str, Service]:
+    return {name: service for name, service in spec.services.items() if host in service.host}
+
+
+def openings(spec: Spec, name: str, routes: tuple[RoutePlan, ...]) -> tuple[Opening, ...]:
+    """Everything that must be reachable on a host, and from where."""
+    host = spec.hosts[name]
+    found = [Opening(host.ssh.port, source, "ssh, never locked out") for source in spec.firewall.ssh_from or ("",)]
+    if Tier.edge in host.tiers:
+        found += [Opening(port, "", "the edge") for port in EDGE_PORTS]
+    for port in sorted({up.port for route in routes for up in route.upstreams if up.host == name and up.port}):
+        found += [Opening(port, address, f"upstream of {edge}") for edge, address in _edge_addresses(spec)]
+    found += [Opening(allow.port, allow.source or "", allow.because) for allow in spec.firewall.allow]
+    return tuple(dict.fromkeys(found))
+
+
+def _edge_addresses(spec: Spec) -> list[tuple[str, str]]:
+    return [(edge, address) for edge in spec.hosts_of(Tier.edge) for address in spec.hosts[edge].addresses]
+
+
+def problems(spec: Spec) -> Iterator[tuple[Path, str]]:
+    """What does not fit together, each with its place."""
+    yield from _addresses(spec)
+    yield from _tiers(spec)
+    yield from _routes(spec)
+    yield from _services(spec)
+
+
+def _addresses(spec: Spec) -> Iterator[tuple[Path, str]]:
+    seen: dict[str, str] = {}
+    for name, host in spec.hosts.items():
+        for field in ("ipv4", "ipv6"):
+            address = getattr(host, field)
+            if address and (other := seen.setdefault(address, name)) != name:
+                yield ("hosts", name, field), f"{address} is {other}'s address already; every host needs its own"
+
+
+def _tiers(spec: Spec) -> Iterator[tuple[Path, str]]:
+    edges = spec.hosts_of(Tier.edge)
+    if edges and not spec.edge:
+        yield ("hosts", edges[0], "tiers"), "this host is an edge, and the spec has no edge: section; add edge.routes"
+    if edges and not spec.tls:
+        yield (
+            ("hosts", edges[0], "tiers"),
+            "this host is an edge, and the spec has no tls: section; give certificate and key",
+        )
+    if spec.edge and not edges:
+        yield ("edge",), "routes are given, and no host has the tier edge; add it to a host's tiers"
+
+
+def _routes(spec: Spec) -> Iterator[tuple[Path, str]]:
+    seen: dict[str, int] = {}
+    for index, route in enumerate(spec.edge.routes if spec.edge else ()):
+        place: Path = ("edge", "routes", index)
+        key = route.path.rstrip("/") or "/"
+        if key in seen:
+            yield (
+                (*place, "path"),
+                f"{route.path} is shadowed by route {seen[key] + 1}, which has the same path; keep one of them",
+            )
+        seen.setdefault(key, index)
+        for number, text in enumerate(route.upstreams):
+            try:
+                list(_upstreams(spec, text))
+            except Unresolved as reason:
+                yield (*place, "upstreams", number) if len(route.upstreams) > 1 else (*place, "upstreams"), str(reason)
+
+
+def _services(spec: Spec) -> Iterator[tuple[Path, str]]:
+    for name, service in spec.services.items():
+        for host in service.host:
+            if host not in spec.hosts:
+                yield ("services", name, "host"), f"there is no host '{host}'; accepted: {', '.join(spec.hosts)}"
+        for path in service.files:
+            if not path.startswith("/opt/"):
+                yield (
+                    ("services", name, "files", path),
+                    f"{path} is outside /opt; a service's carried files go below /opt",
+                )
+        yield from (
+            (("services", name, "user"), "a service may not run as root; name a user of its own")
+            for _ in [0]
+            if service.user == "root"
+        )
+    for host in spec.hosts:
+        yield from _port_clashes(spec, host, spec.hosts[host])
+
+
+def _port_clashes(spec: Spec, name: str, host: Host) -> Iterator[tuple[Path, str]]:
+    taken: dict[int | str, str] = {host.ssh.port: "sshd"}
+    if Tier.edge in host.tiers:
+        taken |= dict.fromkeys((*EDGE_PORTS, STATUS_PORT), "nginx")
+    for service, entry in services_of(spec, name).items():
+        for listen in entry.listens:
+            if (other := taken.setdefault(listen, service)) != service:
+                yield ("services", service, "listens"), f"{listen} is taken on {name} by {other}; choose another"

@@ -1,0 +1,80 @@
+"""Plan -> bundle: a map of relative path to bytes. Nothing is written here; write.py does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+from restante import resources
+from restante.plan.build import Plan
+from restante.render import inventory
+from restante.render.host import identity, render_host
+from restante.render.manifest import FORMAT, digest, host_manifest, to_json
+
+Bundle = dict[str, bytes]
+
+
+def render_bundle(plan: Plan) -> Bundle:
+    """Same plan, same bytes, in the same order."""
+    bundle: Bundle = {}
+    for host in plan.hosts.values():
+        files, secrets, components = render_host(plan, host)
+        root = f"hosts/{host.name}"
+        bundle |= {f"{root}{path}": file.content for path, file in files.items()}
+        bundle[f"{root}/manifest.json"] = host_manifest(identity(plan, host), files, secrets, components)
+    bundle |= {
+        "inventory.yml": inventory.inventory(plan),
+        "known_hosts": inventory.known_hosts(plan),
+        "plan.json": to_json(plan_document(plan)),
+        **shipped(),
+    }
+    digests = {path: digest(content) for path, content in sorted(bundle.items())}
+    bundle["manifest.json"] = to_json({"format": FORMAT, "files": digests})
+    return bundle
+
+
+def plan_document(plan: Plan) -> dict[str, object]:
+    """The plan as data: what `explain --json` prints and the checks expect."""
+    spec = plan.spec
+    return {
+        "domain": spec.domain,
+        "agents": spec.agents,
+        "values": {key: asdict(value) for key, value in plan.values.items()},
+        "chain": [{**asdict(rule), "holds": rule.holds} for rule in plan.rules],
+        "path": [asdict(hop) for hop in plan.path],
+        "routes": [asdict(route) for route in plan.routes],
+        "tls": {"lab": bool(spec.tls and spec.tls.lab), **asdict(plan.tls_profile)},
+        "firewall": spec.firewall.enabled,
+        "waivers": [waiver.model_dump() for waiver in spec.waivers],
+        "hosts": {
+            name: {
+                "addresses": host.host.addresses,
+                "os": host.host.os.value,
+                "tiers": [tier.value for tier in host.host.tiers],
+                "ssh_port": host.host.ssh.port,
+                "target": asdict(host.target),
+                "openings": [asdict(opening) for opening in host.openings],
+                "services": {unit: service.model_dump(mode="json") for unit, service in host.services.items()},
+            }
+            for name, host in plan.hosts.items()
+        },
+    }
+
+
+@cache
+def shipped() -> Bundle:
+    """What every bundle carries as it is: the playbook, its roles, and the checks."""
+    bundle = {path: content for path, content in _tree(resources.roles(), "roles") if path != "roles/site.yml"}
+    return {
+        **bundle,
+        "site.yml": (resources.roles() / "site.yml").read_bytes(),
+        **dict(_tree(resources.checks(), "checks")),
+    }
+
+
+def _tree(root: Path, name: str) -> Iterator[tuple[str, bytes]]:
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            yield f"{name}/{path.relative_to(root)}", path.read_bytes()

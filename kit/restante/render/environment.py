@@ -1,0 +1,53 @@
+"""The one Jinja environment: strict, and able to say why a value is what it is."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from functools import cache
+from typing import Any
+
+import jinja2
+
+from restante import resources
+from restante.plan.derived import Derived
+
+_WIDTH = 110
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Undefined names are errors; blocks leave no blank lines; `systemd_quote` is the one filter of ours."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(resources.templates()),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - these are configuration files, not HTML
+    )
+    made.filters["systemd_quote"] = systemd_quote
+    return made
+
+
+def render(template: str, context: dict[str, Any]) -> str:
+    return environment().get_template(template).render(context)
+
+
+def systemd_quote(text: str) -> str:
+    """One word of a unit's command line or environment, taken literally: no specifier, no variable (systemd.syntax(7))."""
+    text = text.replace("%", "%%").replace("$", "$$")
+    if re.fullmatch(r"[A-Za-z0-9_./:=,@%$+-]+", text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\t", "\\t")
+    return f'"{escaped}"'
+
+
+def why(derived: Derived) -> str:
+    """The comment above a tuned directive: what, why, risk, source, and the key that `explain --file` looks for."""
+    return _comment(f"{derived.because} Otherwise: {derived.risk}. Source: {derived.source}. [{derived.key}]")
+
+
+@cache
+def _comment(text: str) -> str:
+    return textwrap.fill(text, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_long_words=False)

@@ -1,0 +1,168 @@
+"""One host's files: every template of its components, in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import PurePosixPath
+from typing import Any
+
+from restante import resources
+from restante.plan.build import HostPlan, Plan
+from restante.plan.facts import EXPIRY_WARNING_DAYS
+from restante.plan.topology import EDGE_PORTS, STATUS_PORT
+from restante.render import components
+from restante.render.environment import render, why
+from restante.render.manifest import Component, File, Secret, generation
+from restante.spec.model import Service, Snippet
+
+ITEM = "[service]"
+SECRETS = "/etc/restante"
+
+
+def render_host(plan: Plan, host: HostPlan) -> tuple[dict[str, File], dict[str, Secret], list[Component]]:
+    files: dict[str, File] = {}
+    made: list[Component] = []
+    for component in components.of_host(plan, host):
+        own, number = _render_component(plan, host, component)
+        files |= own
+        made.append(components.with_generation(component, number))
+    return files, _secrets(plan, host), made
+
+
+def _render_component(plan: Plan, host: HostPlan, component: Component) -> tuple[dict[str, File], str]:
+    """The files, and their generation: the file that carries it is rendered last and is no part of it."""
+    context = _context(plan, host)
+    folder, name = component.name, ""
+    if folder.startswith("service-"):
+        folder, name = "services", folder.removeprefix("service-")
+        context |= _service_context(plan, name, host.services[name])
+    files = dict(_carried(plan, host, component, name))
+    late: list[tuple[str, str]] = []
+    for path in _templates(folder):
+        target = f"/{path.replace(ITEM, name)}"
+        if not _wanted(plan, host, target):
+            continue
+        if "generation" in PurePosixPath(path).name:
+            late.append((target, f"{folder}/{path}.j2"))
+        else:
+            files[target] = _file(component, target, render(f"{folder}/{path}.j2", context))
+    number = generation(files.items())
+    for target, template in late:
+        files[target] = _file(component, target, render(template, {**context, "generation": number}))
+    return files, number
+
+
+@cache
+def _templates(folder: str) -> tuple[str, ...]:
+    root = resources.templates() / folder
+    return tuple(sorted(str(path.relative_to(root)).removesuffix(".j2") for path in root.rglob("*.j2")))
+
+
+def _wanted(plan: Plan, host: HostPlan, target: str) -> bool:
+    if "restante-beat" in target:
+        return bool(plan.spec.alert and plan.spec.alert.beat)
+    return not target.endswith("/restart-delay") or not host.target.restart_steps
+
+
+def _file(component: Component, target: str, text: str) -> File:
+    return File(component.name, text.encode(), "0755" if target.startswith(f"{components.LIBRARY}/") else "0644")
+
+
+def _carried(plan: Plan, host: HostPlan, component: Component, name: str) -> Iterator[tuple[str, File]]:
+    for target, reference in host.services[name].files.items() if name else ():
+        yield target, File(component.name, plan.files[reference])
+
+
+def certificate_paths(plan: Plan) -> tuple[str, str]:
+    """Where nginx finds chain and key on an edge."""
+    tls = plan.spec.tls
+    if tls and (tls.certificate or "").startswith("host:"):
+        return str(tls.certificate).removeprefix("host:"), str(tls.key).removeprefix("host:")
+    return f"{SECRETS}/tls/fullchain.pem", f"{SECRETS}/tls/privkey.pem"
+
+
+def _secrets(plan: Plan, host: HostPlan) -> dict[str, Secret]:
+    found: dict[str, Secret] = {}
+    tls, alert = plan.spec.tls, plan.spec.alert
+    if host.is_edge and tls and not (tls.certificate or "").startswith("host:"):
+        chain, key = certificate_paths(plan)
+        found[chain] = Secret("tls", tls.certificate or "env:RESTANTE_LAB_CERTIFICATE", mode="0644")
+        found[key] = Secret("tls", tls.key or "env:RESTANTE_LAB_KEY")
+    for kind in ("webhook", "beat"):
+        if reference := getattr(alert, kind, None):
+            found[_alert_file(kind)] = Secret("alert", reference)
+    for name, service in host.services.items():
+        for credential, reference in service.credentials.items():
+            found[f"{SECRETS}/credentials/{name}/{credential}"] = Secret(f"service-{name}", reference)
+    return found
+
+
+def _alert_file(kind: str) -> str:
+    return f"{SECRETS}/credentials/alert/{kind}"
+
+
+def _alert_config(plan: Plan) -> str:
+    alert = plan.spec.alert
+    config: dict[str, Any] = {"command": list(alert.command)} if alert and alert.command else {}
+    config |= {kind: _alert_file(kind) for kind in ("webhook", "beat") if getattr(alert, kind, None)}
+    return json.dumps(config, sort_keys=True)
+
+
+def _service_context(plan: Plan, name: str, service: Service) -> dict[str, Any]:
+    sockets = [item for item in service.listens if isinstance(item, str)]
+    return {
+        "name": name,
+        "service": service,
+        "runtime_directories": sorted({str(PurePosixPath(path).parent).removeprefix("/run/") for path in sockets}),
+    }
+
+
+def _context(plan: Plan, host: HostPlan) -> dict[str, Any]:
+    certificate, key = certificate_paths(plan)
+    edge = plan.spec.edge
+    return {
+        "plan": plan,
+        "host": host,
+        "v": lambda name: plan.values[name].value,
+        "why": lambda name: why(plan.values[name]),
+        "snippets": lambda context: _snippets(plan, context),
+        "source_match": _source_match,
+        "token_variable": edge.token_header.lower().replace("-", "_") if edge else "",
+        "http2_parameter": "" if host.target.http2_directive else " http2",
+        "certificate": certificate,
+        "key": key,
+        "alert_config": _alert_config(plan),
+        "status_port": STATUS_PORT,
+        "listening_ports": _listening(host),
+        "expiry_days": EXPIRY_WARNING_DAYS,
+        "expiry_seconds": EXPIRY_WARNING_DAYS * 86400,
+    }
+
+
+def _listening(host: HostPlan) -> list[int]:
+    ports = {item for service in host.services.values() for item in service.listens if isinstance(item, int)}
+    return sorted(ports | ({*EDGE_PORTS, STATUS_PORT} if host.is_edge else set()))
+
+
+def _snippets(plan: Plan, context: str) -> list[Snippet]:
+    return [snippet for snippet in plan.spec.overrides.nginx if snippet.context == context]
+
+
+def _source_match(source: str) -> str:
+    if not source:
+        return ""
+    return f"ip6 saddr {source} " if ":" in source else f"ip saddr {source} "
+
+
+def identity(plan: Plan, host: HostPlan) -> dict[str, Any]:
+    """What the manifest says about the host itself."""
+    users = sorted({service.user for service in host.services.values()} - {"www-data", "nobody"})
+    return {
+        "host": host.name,
+        "os": host.host.os.value,
+        "arch": host.host.arch,
+        "packages": components.packages(plan, host),
+        "users": users,
+    }

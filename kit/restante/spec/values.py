@@ -1,0 +1,184 @@
+"""The small types of a spec: durations, sizes, shares, names, addresses, references. Each refuses with a sentence."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import shlex
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+_DURATION = re.compile(r"([0-9]+)(s|m|h|d)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SIZE = re.compile(r"([0-9]+)(K|M|G|T)")
+_BYTES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_LABEL = re.compile(LABEL)
+_DOMAIN = re.compile(rf"({LABEL}\.)+{LABEL}")
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
+_ROUTE = re.compile(r"/[A-Za-z0-9._~/-]*")
+_FILE = re.compile(r"/[A-Za-z0-9._@+/-]+")
+_UNIT = re.compile(r"[A-Za-z0-9:_.@-]+\.(service|socket|target|mount|path|timer)")
+_ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def refuse(message: str) -> PydanticCustomError:
+    """The error that a validator raises: `message` is the whole sentence that the operator reads."""
+    return PydanticCustomError("restante", "{sentence}", {"sentence": message})
+
+
+def _duration(value: Any) -> int:
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise refuse(f"{value} has no unit; write {value}s for seconds (units: s, m, h, d)")
+    if not match:
+        raise refuse(f"{value!r} is not a duration; write a whole number and a unit: 15s, 5m, 1h or 3d")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def _size(value: Any) -> int:
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        raise refuse(f"{value!r} is not a size; write a whole number and a unit: 512K, 64M, 2G or 1T (powers of 1024)")
+    return int(match[1]) * _BYTES[match[2]]
+
+
+def _percent(value: Any) -> int:
+    match = re.fullmatch(r"([0-9]{1,3})%", value) if isinstance(value, str) else None
+    if not match or int(match[1]) > 100:
+        raise refuse(f"{value!r} is not a share; write a whole percentage from 0% to 100%")
+    return int(match[1])
+
+
+def _matching(pattern: re.Pattern[str], what: str, accepted: str) -> BeforeValidator:
+    def check(value: Any) -> str:
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            raise refuse(f"{value!r} is not {what}; accepted: {accepted}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _route(value: Any) -> str:
+    if not isinstance(value, str) or not _ROUTE.fullmatch(value) or "//" in value or "/../" in f"{value}/":
+        raise refuse(f"{value!r} is not a route path; it starts with / and has letters, digits and . _ ~ - / only")
+    return value
+
+
+def _host_path(value: Any) -> str:
+    if not isinstance(value, str) or not _FILE.fullmatch(value) or "//" in value or "/../" in f"{value}/":
+        raise refuse(f"{value!r} is not an absolute path; accepted: / and letters, digits and . _ @ + - / without ..")
+    return value
+
+
+def _ipv4(value: Any) -> str:
+    try:
+        return str(ipaddress.IPv4Address(value if isinstance(value, str) else ""))
+    except ValueError:
+        raise refuse(f"{value!r} is not an IPv4 address; an example: 192.0.2.11") from None
+
+
+def _ipv6(value: Any) -> str:
+    try:
+        return str(ipaddress.IPv6Address(value if isinstance(value, str) else "").compressed)
+    except ValueError:
+        raise refuse(f"{value!r} is not an IPv6 address; an example: 2001:db8::11") from None
+
+
+def _network(value: Any) -> str:
+    try:
+        return str(ipaddress.ip_network(value if isinstance(value, str) else ""))
+    except ValueError as error:
+        raise refuse(f"{value!r} is not a network ({error}); an example: 198.51.100.0/24") from None
+
+
+def _reference(value: Any) -> str:
+    """`file:PATH` (plain, or encrypted with ansible-vault) or `env:NAME`; the value itself is not repeated: it may be secret."""
+    kind, _, rest = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if kind == "file" and re.fullmatch(r"[A-Za-z0-9._@+/-]+", rest):
+        return str(value)
+    if kind == "env" and _ENV.fullmatch(rest):
+        return str(value)
+    raise refuse(
+        "a secret is written here in clear or in an unknown form; give a reference: file:PATH (plain or encrypted with "
+        "ansible-vault, relative to the spec) or env:NAME"
+    )
+
+
+def _tls_file(value: Any) -> str:
+    if isinstance(value, str) and value.startswith("host:"):
+        return f"host:{_host_path(value.removeprefix('host:'))}"
+    return _reference(value)
+
+
+def _argv(value: Any) -> tuple[str, ...]:
+    """A command line, as one string or as a list; the words reach systemd quoted, so `%` and `$` stay what they are."""
+    try:
+        words = shlex.split(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise refuse(f"{value!r} is not a command line: {error}") from None
+    if not isinstance(words, list | tuple) or not words or not all(isinstance(word, str) for word in words):
+        raise refuse(f"{value!r} is not a command; write one line of text, or a list of words")
+    if any("\n" in word for word in words):
+        raise refuse("a line break is in this command; a unit has one command per line: put a script in a file instead")
+    if not str(words[0]).startswith("/"):
+        raise refuse(f"the program {words[0]!r} has no absolute path; systemd wants one, as in /usr/bin/python3")
+    return tuple(words)
+
+
+def _line(value: Any) -> str:
+    if isinstance(value, bool | int | float):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    if not isinstance(value, str) or "\n" in value:
+        raise refuse(f"{value!r} is not one line of text")
+    return value
+
+
+def _reason(value: Any) -> str:
+    if not isinstance(value, str) or len(value.split()) < 3 or "\n" in value:
+        raise refuse("a written reason is missing; say in one line, in at least three words, why this is as it is")
+    return value
+
+
+def _listen(value: Any) -> int | str:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 65536:
+        return value
+    if isinstance(value, str) and re.fullmatch(r"/run/[a-z0-9_-]+/[A-Za-z0-9._-]+", value):
+        return value
+    raise refuse(f"{value!r} is nothing to listen on; give a TCP port (1-65535) or a unix socket as /run/NAME/FILE")
+
+
+_TEXT = {"type": "string"}
+
+Duration = Annotated[int, BeforeValidator(_duration), WithJsonSchema({**_TEXT, "pattern": "^[0-9]+(s|m|h|d)$"})]
+Size = Annotated[int, BeforeValidator(_size), WithJsonSchema({**_TEXT, "pattern": "^[0-9]+(K|M|G|T)$"})]
+Percent = Annotated[int, BeforeValidator(_percent), WithJsonSchema({**_TEXT, "pattern": "^[0-9]{1,3}%$"})]
+Label = Annotated[str, _matching(_LABEL, "a name", "a-z, 0-9 and -, at most 63, as in a DNS label")]
+Domain = Annotated[
+    str, _matching(_DOMAIN, "a domain name", "mail.example.org; write an international name in its xn-- form")
+]
+UserName = Annotated[str, _matching(_USER, "a user name", "a-z, 0-9, _ and -, at most 31, starting with a letter or _")]
+UnitName = Annotated[str, _matching(_UNIT, "a systemd unit", "postgresql.service, network-online.target and the like")]
+EnvName = Annotated[str, _matching(_ENV, "a name of an environment variable", "letters, digits and _")]
+RoutePath = Annotated[str, BeforeValidator(_route)]
+HostPath = Annotated[str, BeforeValidator(_host_path)]
+IPv4 = Annotated[str, BeforeValidator(_ipv4), WithJsonSchema({**_TEXT, "format": "ipv4"})]
+IPv6 = Annotated[str, BeforeValidator(_ipv6), WithJsonSchema({**_TEXT, "format": "ipv6"})]
+Network = Annotated[str, BeforeValidator(_network)]
+Reference = Annotated[str, BeforeValidator(_reference), WithJsonSchema({**_TEXT, "pattern": "^(file|env):"})]
+TlsFile = Annotated[str, BeforeValidator(_tls_file), WithJsonSchema({**_TEXT, "pattern": "^(file|env|host):"})]
+Argv = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_argv),
+    WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]}),
+]
+Line = Annotated[str, BeforeValidator(_line), WithJsonSchema({"type": ["string", "number", "boolean"]})]
+Reason = Annotated[str, BeforeValidator(_reason)]
+Listen = Annotated[
+    int | str,
+    BeforeValidator(_listen),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {**_TEXT, "pattern": "^/run/"}]}),
+]
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
