@@ -1,0 +1,185 @@
+"""From the release that serves to another one, and back by itself when what was changed does not come up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import changes, deadman, diff, files, health, trial, units
+from .changes import Step
+from .errors import FailedError, RefusedError
+from .manifest import Manifest, nothing
+from .store import Store
+from .system import Host
+
+FIREWALL = "nftables"
+BEFORE_US = "What was there before the first release is back."
+
+
+@dataclass
+class Report:
+    """What was found and done, for the result of the module."""
+
+    release: str
+    changes: changes.Changes
+    diff: list[dict[str, Any]] = field(default_factory=list)
+    tests: list[trial.Verdict] = field(default_factory=list)
+    confirm: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "release": self.release,
+            "needed": self.changes.needed,
+            "changes": self.changes.as_json(),
+            "diff": self.diff,
+            "tests": [verdict.as_json() for verdict in self.tests],
+            "confirm": self.confirm,
+        }
+
+
+def compare(host: Host, new: Manifest) -> Report:
+    """Read-only and without the release's bytes: enough to know whether anything is to be done."""
+    changes.same_kind(host, new)
+    return Report(new.release, changes.compare(Store(host), new))
+
+
+def rehearse(host: Host, new: Manifest, contents: Mapping[str, bytes]) -> Report:
+    """Everything up to the first change: what would be done, its diff, and the tests on the staged tree."""
+    changes.same_kind(host, new)
+    return _rehearse(changes.step(Store(host), new, contents))
+
+
+def apply(host: Host, new: Manifest, contents: Mapping[str, bytes], code: Path) -> Report:
+    """Make `new` the release that serves, or leave the one before. `code`: what a dead-man's switch runs from."""
+    changes.same_kind(host, new)
+    store = Store(host)
+    with store.locked():
+        step = changes.step(store, new, contents)
+        report = _rehearse(step)
+        if not step.changes.needed:
+            return report
+        store.stage(new, contents)
+        _users(host, step.changes.users)
+        report.confirm = FIREWALL in step.changes.touched
+        _replace(step, (lambda: deadman.arm(host, code, len(new.components))) if report.confirm else None)
+        if not report.confirm:
+            store.commit()
+        return report
+
+
+def confirm(host: Host) -> None:
+    """A new connection came through the new firewall: the release serves."""
+    store = Store(host)
+    with store.locked():
+        deadman.disarm(host)
+        store.commit()
+
+
+def back(host: Host) -> str:
+    """No new connection comes through: put the release before back now."""
+    store = Store(host)
+    with store.locked():
+        pending = store.linked("pending")
+        said = put_back(store, pending) if pending else "Nothing waits to be confirmed."
+        deadman.disarm(host)
+        return said
+
+
+def previous(host: Host) -> tuple[Manifest, dict[str, bytes]]:
+    """The release to roll back to, which is whole on the host."""
+    store = Store(host)
+    found = store.linked("previous")
+    if found is None:
+        raise RefusedError(
+            "this host keeps no earlier release, so there is nothing to go back to; deploy the spec you want instead"
+        )
+    return found, store.contents(found)
+
+
+def put_back(store: Store, failed: Manifest) -> str:
+    """Put the release that served before, or what was there before us, back in place; what to tell the operator."""
+    old = store.linked("current") or nothing(failed.host)
+    if old.identity == failed.identity:
+        return "It is the release that served before, so there is none to put back."
+    step = changes.step(store, old, store.contents(old))
+    stay = store.active_before() & set(step.changes.left)
+    _move(step, _beside(step), stay, None)
+    store.finish()
+    return f"The release before ({old.release}) is back and serves again." if old.release else BEFORE_US
+
+
+def _rehearse(step: Step) -> Report:
+    tests = trial.run(step) if step.changes.needed else []
+    trial.demand(tests)
+    return Report(step.new.release, step.changes, diff.entries(step), tests)
+
+
+def _users(host: Host, names: Sequence[str]) -> None:
+    for name in names:
+        created = host.system.run([*trial.USERADD, name])
+        if created.code != 0:
+            raise RefusedError(f"the user {name} could not be created: {created.said}")
+
+
+def _replace(step: Step, arm: Callable[[], None] | None) -> None:
+    """The change itself, with the way back."""
+    ours = {path for old in step.known for path in old.items}
+    try:
+        for path in step.changes.write:
+            if path not in ours:
+                step.store.keep_original(path)
+        beside = _beside(step)
+    except (OSError, RefusedError) as error:
+        step.store.sweep()
+        raise RefusedError(f"the files could not be written ({error}); nothing was changed") from error
+    watched = step.new.units.union(*(old.units for old in step.known))
+    step.store.begin(step.new, units.active(step.host, watched))
+    try:
+        _move(step, beside, frozenset(), arm)
+    except (FailedError, RefusedError, OSError) as error:
+        component = None if isinstance(error, OSError) else error.component
+        raise FailedError(f"{component or 'files'}: {error}\n{_way_back(step)}", component) from error
+
+
+def _way_back(step: Step) -> str:
+    try:
+        said = put_back(step.store, step.new)
+    except (FailedError, RefusedError, OSError) as error:
+        return f"Putting the release before back failed too: {error}"
+    deadman.disarm(step.host)
+    return said
+
+
+def _beside(step: Step) -> list[Path]:
+    """All that can fail for want of space or of a user happens here, before the first rename."""
+    beside: list[Path] = []
+    try:
+        for path in step.changes.write:
+            beside.append(files.write_beside(step.host, step.new.items[path], step.contents[path]))
+    except BaseException:
+        for written in beside:
+            written.unlink(missing_ok=True)
+        raise
+    return beside
+
+
+def _move(step: Step, beside: Sequence[Path], stay: frozenset[str], arm: Callable[[], None] | None) -> None:
+    """`stay`: units that leave the release and run on all the same, because they ran before it."""
+    host, found = step.host, step.changes
+    units.leave(host, set(found.left) - stay)
+    for path in beside:
+        files.swap(path)
+    for gone in found.prune:
+        step.store.give_back(gone)
+    if any(path.startswith(units.FOLDER) for path in (*found.write, *found.prune)):
+        units.reload_manager(host)
+    moved = [component for component in step.new.components if component.name in found.touched | found.idle]
+    for component in moved:
+        if arm and component.name == FIREWALL:
+            arm()
+        units.act(host, component, touched=component.name in found.touched)
+        health.wait(host, component)
+    units.again(host, stay)
+    health.steady(host, moved)

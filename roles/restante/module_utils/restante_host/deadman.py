@@ -1,0 +1,57 @@
+"""A dead-man's switch for the firewall: unless a new connection confirms it, the host goes back by itself.
+
+It runs from a copy of this code, kept beside the releases, because ansible's own copy is gone when the timer fires.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from .errors import FailedError, RefusedError
+from .manifest import STATE
+from .store import Store
+from .system import Host
+
+UNIT = "restante-deadman"
+TABLE = ("nft", "delete", "table", "inet", "restante")
+# From the firewall's change to the confirmation: the rest of the release, then one ssh connection.
+SECONDS = 60
+SECONDS_PER_COMPONENT = 20
+
+
+def arm(host: Host, code: Path, components: int) -> None:
+    """`code`: the archive that this package was imported from."""
+    kept = host.path(f"{STATE}/deadman")
+    shutil.copyfile(code, kept)
+    kept.chmod(0o600)
+    disarm(host)
+    program = f"import sys; sys.path.insert(0, {str(kept)!r}); from {__name__} import fire; sys.exit(fire())"
+    back = f"{shlex.join(TABLE)}; exec /usr/bin/python3 -c {shlex.quote(program)}"
+    seconds = SECONDS + SECONDS_PER_COMPONENT * components
+    timer = ["--unit", UNIT, f"--on-active={seconds}", "--timer-property=AccuracySec=1s"]
+    armed = host.system.run(["systemd-run", "--quiet", "--collect", *timer, "/bin/sh", "-c", back])
+    if armed.code != 0:
+        raise FailedError(f"the dead-man's switch could not be armed, so the firewall is not changed: {armed.said}")
+
+
+def disarm(host: Host) -> None:
+    host.system.run(["systemctl", "stop", f"{UNIT}.timer"])
+
+
+def fire() -> int:
+    """Put the release before back, without anyone asking. What it says goes to the journal of restante-deadman."""
+    from .apply import put_back
+
+    host = Host()
+    store = Store(host)
+    try:
+        with store.locked():
+            pending = store.linked("pending")
+            said = put_back(store, pending) if pending else "Nothing waits to be confirmed."
+    except (FailedError, RefusedError, OSError) as error:
+        said = f"The release before could not be put back: {error}"
+    sys.stderr.write(f"No new connection confirmed the firewall. {said}\n")
+    return 0

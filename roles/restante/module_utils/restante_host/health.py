@@ -1,0 +1,56 @@
+"""Is a component up: its units active, the new generation running, its sockets open, and does it stay so?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from . import units
+from .errors import FailedError
+from .manifest import Component
+from .system import Host
+
+DEADLINE = 15.0
+# Long enough for a program that dies at start, under systemd's default RestartSec of 100 ms, to have been restarted.
+STEADY = 1.5
+POLL = 0.1
+
+
+def running(host: Host, component: Component) -> str | None:
+    """The generation that the live process says it runs; None where nothing answers."""
+    answer = host.system.run(component.running, timeout=5)
+    return answer.out.strip() if answer.code == 0 else None
+
+
+def wait(host: Host, component: Component, deadline: float = DEADLINE) -> None:
+    """Wait until the component is up. A unit in state `failed` gets no second look: systemd has given up on it."""
+    end = host.system.now() + deadline
+    while problem := next(_problems(host, component), None):
+        given_up = any(unit.active == "failed" for unit in units.states(host, component.units).values())
+        if given_up or host.system.now() >= end:
+            raise FailedError(f"{problem}{units.journal(host, component.units)}", component.name)
+        host.system.pause(POLL)
+
+
+def steady(host: Host, components: Sequence[Component], seconds: float = STEADY) -> None:
+    """A program that starts and dies at once looks active between two restarts: watch for a moment."""
+    names = sorted({unit for component in components for unit in component.units})
+    first, end = units.states(host, names), host.system.now() + seconds
+    while names and host.system.now() < end:
+        host.system.pause(POLL)
+        for name, unit in units.states(host, names).items():
+            if not unit.up or unit.restarts != first[name].restarts:
+                owner = next(component.name for component in components if name in component.units)
+                message = f"{name} does not stay up: {unit.active} ({unit.sub}), {unit.restarts} restarts"
+                raise FailedError(f"{message}{units.journal(host, [name])}", owner)
+
+
+def _problems(host: Host, component: Component) -> Iterator[str]:
+    for name, unit in units.states(host, component.units).items():
+        if not unit.up:
+            yield f"{name} is {unit.active} ({unit.sub}), not active"
+    if component.running and (found := running(host, component)) != component.generation:
+        says = f"the running process says generation {found}" if found else "no running process tells its generation"
+        yield f"{says}; {component.generation} was expected (asked with `{' '.join(component.running)}`)"
+    for address in component.listens:
+        if not host.system.connects(address):
+            yield f"{address} accepts no connection"
