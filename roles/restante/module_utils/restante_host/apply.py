@@ -140,16 +140,17 @@ def _replace(step: Step, arm: Callable[[], None] | None) -> None:
         _move(step, beside, frozenset(), arm)
     except (FailedError, RefusedError, OSError) as error:
         component = None if isinstance(error, OSError) else error.component
-        raise FailedError(f"{component or 'files'}: {error}\n{_way_back(step)}", component) from error
+        back = _way_back(step)
+        if arm:
+            deadman.disarm(step.host)
+        raise FailedError(f"{component or 'files'}: {error}\n{back}", component) from error
 
 
 def _way_back(step: Step) -> str:
     try:
-        said = put_back(step.store, step.new)
+        return put_back(step.store, step.new)
     except (FailedError, RefusedError, OSError) as error:
         return f"Putting the release before back failed too: {error}"
-    deadman.disarm(step.host)
-    return said
 
 
 def _beside(step: Step) -> list[Path]:
