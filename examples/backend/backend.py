@@ -3,7 +3,7 @@
     backend.py PORT | /run/NAME/FILE.sock
 
 GET with Upgrade: websocket echoes every frame; Accept: text/event-stream gets an event and a heartbeat every 15 s;
-?wait=SECONDS answers after so long (25 at most); all else is answered at once.
+?wait_seconds=N answers after so long (25 at most); all else is answered at once.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ async def answer(reader: Reader, writer: Writer) -> bool:
         await events(writer)
         return False
     query = urllib.parse.parse_qs(urllib.parse.urlsplit(target).query)
-    await asyncio.sleep(min(float(query.get("wait", ["0"])[0]), LONGEST_WAIT_S))
+    await asyncio.sleep(min(float(query.get("wait_seconds", ["0"])[0]), LONGEST_WAIT_S))
     body = f"{socket.gethostname()} {target}\n".encode()
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
     return True

@@ -12,6 +12,7 @@ from restante.plan.build import Plan
 from restante.render import inventory
 from restante.render.host import identity, render_host
 from restante.render.manifest import FORMAT, digest, host_manifest, to_json
+from restante.spec import nginx_syntax
 
 Bundle = dict[str, bytes]
 
@@ -71,6 +72,7 @@ def shipped() -> Bundle:
         **bundle,
         "site.yml": (resources.roles() / "site.yml").read_bytes(),
         **dict(_tree(resources.checks(), "checks")),
+        "checks/nginx_syntax.py": Path(nginx_syntax.__file__).read_bytes(),
     }
 
 

@@ -1,0 +1,117 @@
+"""Runs on the host, read-only, standard library only: one JSON object with all that the checks ask about.
+
+python3 collector.py '{"units": [...], "sysctls": [...], "files": [...], "running": {...}, "nginx": true}'
+"""
+
+import glob
+import grp
+import hashlib
+import json
+import os
+import pwd
+import re
+import subprocess
+import sys
+
+PROPERTIES = (
+    "Id,ActiveState,SubState,UnitFileState,NRestarts,MainPID,WatchdogUSec,TimeoutStopUSec,Restart,StartLimitIntervalUSec,"
+    "FragmentPath"
+)
+
+
+def run(*argv):
+    """Output of a command; what it complains about is part of what was found."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"({error})"
+    return done.stdout if done.returncode == 0 else f"{done.stdout}({done.stderr.strip()})"
+
+
+def units(names):
+    blocks = run("systemctl", "show", f"--property={PROPERTIES}", *names).strip().split("\n\n") if names else []
+    return {
+        name: dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        for name, block in zip(names, blocks)
+    }
+
+
+def exposure(names):
+    found = {}
+    for name in names:
+        match = re.search(r"exposure level for \S+: ([0-9.]+)", run("systemd-analyze", "security", "--no-pager", name))
+        found[name] = float(match[1]) if match else None
+    return found
+
+
+def sysctls(keys, pid):
+    """As the process that owns the sockets sees them: its network namespace may be its own."""
+    inside = ("nsenter", f"--target={pid}", "--net") if pid else ()
+    lines = run(*inside, "sysctl", "-e", *keys).splitlines() if keys else []
+    return {key.strip(): " ".join(value.split()) for key, _, value in (line.partition("=") for line in lines)}
+
+
+def files(paths):
+    found = {}
+    for path in paths:
+        try:
+            status = os.lstat(path)
+            with open(path, "rb") as file:
+                content = file.read()
+        except OSError as error:
+            found[path] = {"missing": error.strerror}
+            continue
+        owner, group = pwd.getpwuid(status.st_uid).pw_name, grp.getgrgid(status.st_gid).gr_name
+        sha256 = hashlib.sha256(content).hexdigest()
+        found[path] = {"sha256": sha256, "mode": f"{status.st_mode & 0o7777:04o}", "owner": owner, "group": group}
+    return found
+
+
+def read(path):
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def age(pid):
+    """Seconds since the process started."""
+    ticks = int(read(f"/proc/{pid}/stat").rpartition(")")[2].split()[19])
+    return float(read("/proc/uptime").split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def workers():
+    """nginx's workers: pid, whether it drains, its age and its limit on open files."""
+    found = []
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        pid = path.split("/")[2]
+        title = read(path).replace("\0", " ").strip()
+        if title.startswith("nginx: worker process"):
+            limit = re.search(r"Max open files\s+(\d+)", read(f"/proc/{pid}/limits"))
+            draining = "shutting down" in title
+            found.append(
+                {"pid": int(pid), "draining": draining, "age": age(pid), "nofile": int(limit[1]) if limit else 0}
+            )
+    return found
+
+
+def main(ask):
+    shown = units(ask["units"])
+    pid = int(shown.get("nginx.service", {}).get("MainPID", "0"))
+    return {
+        "units": shown,
+        "exposure": exposure(ask["services"]),
+        "failed": run("systemctl", "list-units", "--failed", "--plain", "--no-legend").split("\n"),
+        "sysctls": sysctls(ask["sysctls"], pid),
+        "files": files(ask["files"]),
+        "running": {name: run(*argv).strip() for name, argv in ask["running"].items()},
+        "listening": run("ss", "-H", "-l", "-t", "-n"),
+        "firewall": run("nft", "list", "table", "inet", "restante") if ask["firewall"] else "",
+        "conntrack": [read(f"/proc/sys/net/netfilter/nf_conntrack_{name}").strip() for name in ("count", "max")],
+        "nginx": run("nginx", "-T") if ask["nginx"] else "",
+        "workers": workers() if ask["nginx"] else [],
+    }
+
+
+print(json.dumps(main(json.loads(sys.argv[1]))))

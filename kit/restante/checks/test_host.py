@@ -1,0 +1,105 @@
+"""Every host: what was rendered is what lies there and what runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from bundle import Bundle, Expected, expect
+
+check = pytest.mark.check
+CONNTRACK_FILL = 0.8
+
+
+@check(id="files-as-rendered", cause=5, key="overrides", component="")
+def test_files(bundle: Bundle, facts: dict[str, Any], host_name: str) -> None:
+    for path, file in bundle.hosts[host_name]["files"].items():
+        expect(path, {key: file[key] for key in ("sha256", "mode", "owner", "group")}, facts["files"][path])
+
+
+@check(id="running-as-rendered", cause=5, key="overrides", component="")
+def test_generation(bundle: Bundle, facts: dict[str, Any], host_name: str) -> None:
+    for name, component in bundle.components(host_name).items():
+        if component["running"]:
+            expect(f"generation of the running {name}", component["generation"], facts["running"][name])
+
+
+@check(id="kernel-as-planned", cause=6, key="path", component="sysctl")
+def test_sysctls(bundle: Bundle, facts: dict[str, Any], host_name: str) -> None:
+    for key, value in bundle.sysctls(host_name).items():
+        expect(key, value, facts["sysctls"].get(key, "no such key"))
+
+
+@check(id="units-active", cause=6, key="services", component="")
+def test_units_active(bundle: Bundle, facts: dict[str, Any], host_name: str) -> None:
+    for unit in bundle.units(host_name):
+        expect(f"{unit} is", "active", facts["units"][unit]["ActiveState"])
+        expect(f"{unit} at boot is", "enabled", facts["units"][unit]["UnitFileState"])
+
+
+@check(id="no-failed-unit", cause=6, key="services", component="")
+def test_no_failed_unit(facts: dict[str, Any]) -> None:
+    failed = [line for line in facts["failed"] if line]
+    if failed:
+        raise Expected("no failed unit", "; ".join(failed))
+
+
+@check(id="service-exposure", cause=6, key="services.hardening", component="service")
+def test_exposure(bundle: Bundle, facts: dict[str, Any], host_name: str) -> None:
+    for name, service in bundle.plan["hosts"][host_name]["services"].items():
+        score = facts["exposure"][f"{name}.service"]
+        if service["hardening"]["level"] == "strict" and (score is None or score > 2.5):
+            raise Expected(f"an exposure of {name}.service of at most 2.5", score)
+
+
+@check(id="service-watchdog", cause=2, key="services.watchdog", component="service")
+def test_watchdog(bundle: Bundle, facts: dict[str, Any], host_name: str) -> None:
+    for name, service in bundle.plan["hosts"][host_name]["services"].items():
+        unit = facts["units"][f"{name}.service"]
+        expect(f"{name}.service is restarted", "always", unit["Restart"])
+        expect(f"start limit of {name}.service", "0", unit["StartLimitIntervalUSec"])
+        if service["watchdog"]:
+            expect(f"watchdog of {name}.service", service["watchdog"], _seconds(unit["WatchdogUSec"]))
+
+
+@check(id="ports-as-planned", cause=1, key="firewall", component="")
+def test_ports(bundle: Bundle, facts: dict[str, Any], host_name: str) -> None:
+    """What the spec opens listens; with the firewall on, nothing else can be reached."""
+    ports = {int(line.split()[3].rpartition(":")[2]) for line in facts["listening"].splitlines()}
+    host = bundle.plan["hosts"][host_name]
+    wanted = {
+        listen for service in host["services"].values() for listen in service["listens"] if isinstance(listen, int)
+    }
+    wanted |= {80, 443} if "edge" in host["tiers"] else set()
+    if missing := wanted - ports:
+        raise Expected(f"ports {sorted(wanted)} listening", f"nothing on {sorted(missing)}")
+
+
+@check(id="firewall-as-planned", cause=1, key="firewall", component="nftables")
+def test_firewall(bundle: Bundle, facts: dict[str, Any], host_name: str) -> None:
+    for opening in bundle.plan["hosts"][host_name]["openings"]:
+        family = "ip6" if ":" in opening["source"] else "ip"
+        rule = f"{family} saddr {opening['source']} " if opening["source"] else ""
+        if f"{rule}tcp dport {opening['port']} accept" not in facts["firewall"]:
+            raise Expected(
+                f"an open port {opening['port']} for {opening['because']}", "no such rule in table inet restante"
+            )
+    if "policy drop" not in facts["firewall"]:
+        raise Expected("policy drop for all else", facts["firewall"] or "no table inet restante")
+
+
+@check(id="conntrack-room", cause=1, key="agents", component="nftables")
+def test_conntrack(facts: dict[str, Any]) -> None:
+    count, limit = (int(text or 0) for text in facts["conntrack"])
+    if not limit or count > limit * CONNTRACK_FILL:
+        raise Expected(f"a connection table filled to at most {CONNTRACK_FILL:.0%}", f"{count} of {limit}")
+
+
+def _seconds(text: str) -> int:
+    """systemd shows a duration as "1min 30s"."""
+    units = {"min": 60, "s": 1, "h": 3600, "ms": 0}
+    total = 0
+    for word in text.split():
+        digits = "".join(character for character in word if character.isdigit())
+        total += int(digits or 0) * units.get(word[len(digits) :], 0)
+    return total

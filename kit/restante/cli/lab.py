@@ -1,0 +1,84 @@
+"""`restante lab`: the spec's hosts as real systemd machines on this one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import click
+
+from restante.cli.session import json_option, lab_for, spec_argument
+from restante.lab.lab import Lab
+from restante.lab.machine import lab_directory
+
+
+@click.group("lab")
+def command() -> None:
+    """Boot the spec's hosts as real systemd machines here, under the addresses that the spec gives them.
+
+    Needs root on Debian or Ubuntu. Nothing of it reaches the network: the hosts live in namespaces of their own.
+    """
+
+
+@command.command("up")
+@spec_argument
+def up(spec: Path) -> None:
+    """Boot the hosts; what runs already stays."""
+    start = time.monotonic()
+    lab, machines, packages = lab_for(spec)
+    click.echo(
+        f"lab {lab.id}: booting {len(machines)} hosts (the first time builds images, about a minute) ...", err=True
+    )
+    for host in lab.up(machines, packages):
+        click.echo(f"  {host.name}: up, {host.machine.suite}, {', '.join(host.machine.addresses)}")
+    click.echo(f"lab {lab.id}: {len(machines)} hosts up in {time.monotonic() - start:.1f} s")
+
+
+@command.command("status")
+@spec_argument
+@json_option
+def status(spec: Path, as_json: bool) -> None:
+    """Say which hosts run."""
+    rows = Lab(lab_directory(spec)).status()
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        click.echo(
+            f"{row['name']}: {'running' if row['running'] else 'off'}, {row['suite']}, {', '.join(row['addresses'])}"
+        )
+    if not rows:
+        click.echo("no lab is up for this spec; start one with: restante lab up SPEC")
+
+
+@command.command("ssh")
+@spec_argument
+@click.argument("host")
+def ssh(spec: Path, host: str) -> None:
+    """Log in to HOST."""
+    found = Lab(lab_directory(spec)).host(host)
+    argv = [*found.lab.prefix(), "ssh", "-F", str(found.lab.ssh_config), host]
+    os.execvp(argv[0], argv)  # noqa: S606 - the terminal is handed over
+
+
+@command.command("exec", context_settings={"ignore_unknown_options": True})
+@spec_argument
+@click.argument("host")
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_(spec: Path, host: str, argv: tuple[str, ...]) -> None:
+    """Run a command on HOST; its exit status is ours."""
+    found = Lab(lab_directory(spec)).host(host)
+    done = subprocess.run([*found.lab.prefix(), "ssh", "-F", str(found.lab.ssh_config), host, "--", *argv], check=False)
+    raise click.exceptions.Exit(done.returncode)
+
+
+@command.command("down")
+@spec_argument
+def down(spec: Path) -> None:
+    """Stop the hosts and remove all that they left."""
+    lab = Lab(lab_directory(spec))
+    lab.down()
+    click.echo(f"lab {lab.id}: down, nothing left")
