@@ -39,7 +39,7 @@ def command(
         if unknown := set(hosts) - known.keys():
             raise InputError(f"there is no host {', '.join(sorted(unknown))}; accepted: {', '.join(known)}")
         arguments = [f"--restante-host={host}" for host in hosts] + [f"--restante-only={check}" for check in ids]
-        arguments += ["--quick"] * quick + [f"--junitxml={junit.resolve()}"] * bool(junit)
+        arguments += ["--quick"] * quick + ([f"--junitxml={junit.resolve()}"] if junit else [])
         prefix: list[str] = []
         if lab:
             machines = lab_for(spec)[0]

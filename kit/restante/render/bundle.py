@@ -67,11 +67,11 @@ def plan_document(plan: Plan) -> dict[str, object]:
 @cache
 def shipped() -> Bundle:
     """What every bundle carries as it is: the playbook, its roles, and the checks."""
-    bundle = {path: content for path, content in _tree(resources.roles(), "roles") if path != "roles/site.yml"}
+    bundle = dict([*_tree(resources.roles(), "roles"), *_tree(resources.checks(), "checks")])
+    del bundle["checks/__init__.py"]  # pytest takes DIR/checks for a plain folder then, with its modules on the path
     return {
         **bundle,
-        "site.yml": (resources.roles() / "site.yml").read_bytes(),
-        **dict(_tree(resources.checks(), "checks")),
+        "site.yml": bundle.pop("roles/site.yml"),
         "checks/nginx_syntax.py": Path(nginx_syntax.__file__).read_bytes(),
     }
 
