@@ -1,0 +1,61 @@
+"""restante deploy: apply the bundle to the hosts with Ansible."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from restante.cli.session import bundle_at, json_option, spec_argument
+from restante.deploy.playbook import Outcome, deploy
+
+
+@click.command(short_help="Apply the bundle to the hosts with Ansible.")
+@spec_argument
+@click.option("--bundle", type=click.Path(path_type=Path), help="Deploy this bundle instead of rendering the spec.")
+@click.option("--check", is_flag=True, help="Dry run: what would change, its diff, and the tests on each host.")
+@click.option("--limit", metavar="HOST", help="Only this host, or these, with commas between.")
+@click.option("--rollback", is_flag=True, help="Go back to the release before, which is kept on each host.")
+@click.option("--lab", is_flag=True, help="The hosts are those of 'restante lab up'.")
+@json_option
+def command(
+    *, spec: Path, bundle: Path | None, check: bool, limit: str | None, rollback: bool, lab: bool, as_json: bool
+) -> None:
+    """Compare all hosts with SPEC, then change those that differ, one at a time, tier by tier.
+
+    Each host tests the whole new release before anything changes, and goes back to the one before by itself when a
+    service does not come up. The run stops at the first failure. Secrets given as file: are relative to
+    $RESTANTE_SECRETS_DIR, or to the current folder.
+
+    Exit status: 0 every host is as the spec says, 1 a host failed or could not be reached, 2 the input is wrong.
+    """
+    secrets = Path(os.environ.get("RESTANTE_SECRETS_DIR") or Path.cwd())
+    with bundle_at(spec, bundle) as rendered:
+        outcome = deploy(
+            rendered, check=check, limit=limit, rollback=rollback, secrets=secrets,
+            output=sys.stderr if as_json else None, **_lab(spec) if lab else {},
+        )  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(_as_json(outcome), indent=2))
+    outcome.demand()
+
+
+def _lab(spec: Path) -> dict[str, Any]:
+    from restante.cli.session import lab_for
+
+    lab, _, _ = lab_for(spec)
+    return {"prefix": lab.prefix(), "ssh_config": lab.ssh_config}
+
+
+def _as_json(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "good": outcome.good,
+        "changed": outcome.changed,
+        "seconds": round(outcome.seconds, 1),
+        "hosts": [asdict(host) for host in outcome.hosts],
+    }

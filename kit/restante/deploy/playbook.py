@@ -1,0 +1,130 @@
+"""Runs ansible-playbook on a bundle, and reads what came of each host."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from restante.errors import FoundError, InputError
+
+GOOD = frozenset({"unchanged", "changed", "would change"})
+
+
+@dataclass(frozen=True)
+class HostOutcome:
+    """How one host ended: unchanged, changed, would change, refused, failed, unreachable or untouched.
+
+    `todo` is what separated the host from its release; `message` says what went wrong, `component` where.
+    """
+
+    name: str
+    state: str
+    release: str = ""
+    phase: str = ""
+    component: str | None = None
+    message: str = ""
+    todo: list[str] = field(default_factory=list)
+    tests: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        return self.state in GOOD
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a deploy ended."""
+
+    hosts: tuple[HostOutcome, ...]
+    seconds: float
+
+    @property
+    def good(self) -> bool:
+        return all(host.good for host in self.hosts)
+
+    @property
+    def changed(self) -> int:
+        return sum(host.state in {"changed", "would change"} for host in self.hosts)
+
+    def demand(self) -> None:
+        """Raise FoundError that names each host that is not as it should be, and why."""
+        bad = [host for host in self.hosts if not host.good and host.state != "untouched"]
+        if bad:
+            lines = [f"{host.name}: {host.state} in phase {host.phase}: {host.message}" for host in bad]
+            untouched = [host.name for host in self.hosts if host.state == "untouched"]
+            lines += [f"Not touched: {', '.join(untouched)}"] if untouched else []
+            raise FoundError("\n".join(lines))
+
+
+def deploy(
+    bundle: Path,
+    *,
+    check: bool = False,
+    limit: str | None = None,
+    rollback: bool = False,
+    secrets: Path,
+    prefix: Sequence[str] = (),
+    ssh_config: Path | None = None,
+    output: TextIO | None = None,
+) -> Outcome:
+    """Apply `bundle`. `prefix` is put before ansible-playbook; `output` gets the lines for people (default: stdout)."""
+    bundle = bundle.resolve()
+    hosts = _hosts(bundle, limit)
+    variables: dict[str, Any] = {"restante_secrets": str(secrets.resolve()), "restante_rollback": rollback}
+    if ssh_config:
+        variables["ansible_ssh_common_args"] = f"-F {ssh_config}"
+    argv = [*prefix, str(_program()), "--inventory", str(bundle / "inventory.yml"), str(bundle / "site.yml")]
+    argv += ["--extra-vars", json.dumps(variables), *(["--check", "--diff"] if check else [])]
+    argv += ["--limit", ",".join(hosts)] if limit else []
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="restante-deploy-") as folder:
+        summary = Path(folder) / "summary.json"
+        done = subprocess.run(
+            argv, env=_environment(bundle, len(hosts), summary), stdin=subprocess.DEVNULL, stdout=output, check=False
+        )
+        found = json.loads(summary.read_text()) if summary.exists() else {}
+    if not found:
+        raise FoundError(f"ansible-playbook ended with {done.returncode} and reached no host; what it said is above")
+    return Outcome(tuple(_outcome(name, entry) for name, entry in found.items()), time.monotonic() - start)
+
+
+def _hosts(bundle: Path, limit: str | None) -> list[str]:
+    there = sorted(path.parent.name for path in bundle.glob("hosts/*/manifest.json"))
+    if not there:
+        raise InputError(f"{bundle} holds no host: 'restante render' writes a bundle")
+    wanted = limit.split(",") if limit else there
+    if unknown := sorted(set(wanted) - set(there)):
+        raise InputError(f"--limit names {', '.join(unknown)}, but the bundle has only {', '.join(there)}")
+    return wanted
+
+
+def _program() -> Path:
+    """The ansible-playbook of this very environment: another one may be too old, or on another python."""
+    program = Path(sys.executable).parent / "ansible-playbook"
+    if not program.exists():
+        raise InputError(f"{program} is missing: install the kit with its dependencies, pip install 'restante[kit]'")
+    return program
+
+
+def _environment(bundle: Path, hosts: int, summary: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "ANSIBLE_STDOUT_CALLBACK": "restante",
+        "ANSIBLE_CALLBACK_PLUGINS": str(bundle / "roles" / "restante" / "callback_plugins"),
+        "ANSIBLE_FORKS": str(hosts),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "RESTANTE_SUMMARY": str(summary),
+    }
+
+
+def _outcome(name: str, entry: dict[str, Any]) -> HostOutcome:
+    return HostOutcome(name=name, **entry)
