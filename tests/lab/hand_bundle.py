@@ -15,7 +15,8 @@ from restante import resources
 
 CONF, UNIT = "/etc/nginx/nginx.conf", "/etc/systemd/system/relay.service"
 SUITES = {"bookworm": "debian-12", "trixie": "debian-13"}
-RUNNING = ["curl", "-fsS", "--max-time", "2", "http://127.0.0.1:8090/restante/generation"]
+GENERATION = "/restante/generation"
+RUNNING = ["curl", "-fsS", "--max-time", "2", f"http://127.0.0.1:8090{GENERATION}"]
 
 
 @dataclass
@@ -38,7 +39,7 @@ class HandHost:
         return (
             "user www-data; worker_processes 1; events {}\n"
             "http {\n"
-            f'  server {{ listen 127.0.0.1:8090; location = /restante/generation {{ return 200 "{self.says}\\n"; }} }}\n'
+            f'  server {{ listen 127.0.0.1:8090; location = {GENERATION} {{ return 200 "{self.says}\\n"; }} }}\n'
             f'  server {{ listen 8080; return 200 "{self.says}\\n"; }}\n'
             f"  {self.extra}\n"
             "}\n"
@@ -72,7 +73,12 @@ class HandHost:
             "units": ["relay.service"], "change": "restart", "listens": ["127.0.0.1:8099"],
         }  # fmt: skip
         nft = ["nft", "-f", "/etc/restante/firewall.nft"]
-        firewall = {"name": "nftables", "generation": self.firewall, "test": [["nft", "-c", *nft[1:]]], "commands": [nft]}
+        firewall = {
+            "name": "nftables",
+            "generation": self.firewall,
+            "test": [["nft", "-c", *nft[1:]]],
+            "commands": [nft],
+        }
         return [*([firewall] if self.firewall else []), *([relay] if self.relay else []), nginx]
 
     @property
@@ -82,7 +88,8 @@ class HandHost:
             "format": 1, "host": self.name, "os": SUITES[self.suite], "arch": "amd64", "packages": ["nginx"],
             "users": ["relay"] if self.relay else [],
             "files": {
-                path: {"component": owner, "sha256": _sha256(text), **rights} for path, (owner, text) in self.files.items()
+                path: {"component": name, "sha256": _sha256(text), **rights}
+                for path, (name, text) in self.files.items()
             },
             "secrets": {
                 path: {"component": "nginx", "reference": reference, **rights, "mode": "0600"}
