@@ -53,9 +53,7 @@ def main() -> None:
 def run() -> None:
     """Entry point. An error of ours is shown as its sentence; click shows its own the same way."""
     try:
-        main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        sys.exit(main(standalone_mode=False))  # the status that a verb ended with, None for 0
     except click.Abort:
         click.echo("restante: interrupted", err=True)
         sys.exit(1)

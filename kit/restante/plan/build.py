@@ -171,7 +171,7 @@ def _overrides(spec: Spec, values: Values) -> Iterator[tuple[Path, str]]:
     for key in spec.overrides.values:
         if key not in values.table:
             near = difflib.get_close_matches(key, values.table, 1, 0.5)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
+            hint = f" (did you mean '{near[0]}'?)" if near else ""
             yield (
                 ("overrides", "values", key),
                 f"no value is derived under this key{hint}; 'restante explain' lists them",

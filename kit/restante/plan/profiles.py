@@ -82,8 +82,8 @@ def _changed(base: Middlebox, hop: Hop) -> Middlebox:
 
 def _unknown(hop: Hop) -> str:
     near = difflib.get_close_matches(hop.id, known(), 1, 0.5)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
+    hint = f" (did you mean '{near[0]}'?)" if near else ""
     return (
-        f"no path profile is called '{hop.id}'{hint} Accepted: an id that 'restante explain' knows "
+        f"no path profile is called '{hop.id}'{hint}; accepted: an id of docs/reference/paths.md "
         f"({', '.join(list(known())[:4])}, ...), or an entry of your own with id, idle (or age) and rearmed_by"
     )

@@ -109,7 +109,7 @@ def _path_rules(spec: Spec, path: list[Middlebox], values: Values) -> Iterator[R
             why = (
                 "probes must come before it forgets"
                 if usable
-                else f"TCP keepalive never counts on {hop.id}: only {_what(hop)} re-arms it"
+                else f"TCP keepalive never counts on {hop.id}, which wants {_what(hop)}"
             )
             yield Rule(f"keepalive-below-{hop.id}", "keepalive.idle + keepalive.interval", values["keepalive.idle"] + values["keepalive.interval"],
                 f"what TCP keepalive can hold open on {hop.id}", usable, why, remedy, "heartbeat.kind" if not usable else "path")  # fmt: skip

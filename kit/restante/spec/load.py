@@ -62,6 +62,8 @@ def parse(text: str, name: str, directory: Path) -> Loaded:
 def _problems(found: Document, error: ValidationError) -> Iterator[Problem]:
     for item in error.errors(include_url=False):
         path = _real_path(item["loc"])
+        if item["type"] == "too_short" and item["input"]:
+            continue  # its entries are refused, each in a problem of its own
         if item["type"] == "extra_forbidden":
             yield found.problem(path, _unknown_key(path), at_key=True)
         elif item["type"] == "missing":
@@ -101,7 +103,7 @@ def _yaml_type(value: Any) -> str:
 
 def _near(word: str, known: list[str]) -> str:
     match = difflib.get_close_matches(word, known, 1, 0.6)
-    return f"; did you mean '{match[0]}'?" if match else ""
+    return f" (did you mean '{match[0]}'?)" if match else ""
 
 
 def _unknown_key(path: document.Path) -> str:

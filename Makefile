@@ -1,0 +1,56 @@
+# make demo and make test are all that a newcomer needs: Python 3.11+ and make, no root, nothing outside .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+LAB_PACKAGES := systemd-container mmdebstrap debian-archive-keyring dpkg-dev nftables iproute2 openssh-client util-linux
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint golden test-lab bench requirements clean
+
+help: ## Show what can be made
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name one: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+
+.venv/kit: requirements/kit.txt pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/kit.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev: requirements/dev.txt .venv/kit
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+demo: .venv/kit ## Install into .venv, render an example and explain it
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
+
+lint: .venv/dev ## Every linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	MYPYPATH=kit/restante/checks:kit/restante/spec $(BIN)/mypy --config-file pyproject.toml --explicit-package-bases kit/restante/checks/*.py
+	$(BIN)/lint-imports
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline -q roles
+	$(BIN)/yamllint --strict examples roles .yamllint .ansible-lint
+	$(BIN)/shellcheck examples/demo.sh .ci/run
+
+test: lint ## Lint, unit, golden, bad specs, contract; no root
+	$(BIN)/pytest -n 2 -m "not lab" tests
+
+golden: .venv/dev ## Write the golden trees and generated references anew; read the diff before you commit it
+	RESTANTE_GOLDEN=write $(BIN)/pytest -q tests/golden tests/bad_specs tests/unit/test_docs.py
+
+test-lab: .venv/dev ## Real hosts; needs root on Debian or Ubuntu
+	@[ "$$(id -u)" = 0 ] || { echo "make test-lab boots real hosts and needs root" >&2; exit 1; }
+	apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install $(LAB_PACKAGES) >/dev/null
+	$(BIN)/pytest -m lab tests/lab
+
+bench: .venv/dev ## Speed, as ratios against a peer measured in the same run; the lab's part needs root
+	$(BIN)/python -m bench
+
+requirements: ## Pin anew, with hashes (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade --extra kit pyproject.toml requirements/build.in -o requirements/kit.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade --extra kit pyproject.toml requirements/build.in requirements/dev.in -o requirements/dev.txt
+
+clean: ## Remove what was made here
+	rm -rf .venv build dist
