@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from restante.cli.facts import gather
 from restante.errors import SpecError
 from restante.plan.build import build

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
 from restante import resources
 from restante.cli.facts import gather
 from restante.plan.build import build

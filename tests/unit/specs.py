@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-
 from restante.plan.build import Plan, build
 from restante.plan.facts import Facts
 from restante.spec.load import Loaded, parse
@@ -37,7 +36,7 @@ def many_hosts(count: int) -> dict[str, Any]:
     edges = max(1, count // 10)
     hosts = {
         f"host-{index}": {
-            "ipv4": f"198.51.{index // 250}.{index % 250 + 1}",
+            "ipv6": f"2001:db8::{index + 1:x}",
             "os": "debian-13" if index % 2 else "debian-12",
             "tiers": ["edge"] if index < edges else ["app"],
         }

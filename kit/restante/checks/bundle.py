@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 
-class Expected(AssertionError):
+class Expected(AssertionError):  # noqa: N818 - reads as what it says: expected this, found that
     """A check that failed: what the plan says, and what the host says."""
 
     def __init__(self, expected: object, found: object) -> None:

@@ -12,6 +12,7 @@ import pwd
 import re
 import subprocess
 import sys
+from typing import Any
 
 PROPERTIES = (
     "Id,ActiveState,SubState,UnitFileState,NRestarts,MainPID,WatchdogUSec,TimeoutStopUSec,Restart,StartLimitIntervalUSec,"
@@ -19,7 +20,7 @@ PROPERTIES = (
 )
 
 
-def run(*argv):
+def run(*argv: str) -> str:
     """Output of a command; what it complains about is part of what was found."""
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=20)
@@ -28,7 +29,7 @@ def run(*argv):
     return done.stdout if done.returncode == 0 else f"{done.stdout}({done.stderr.strip()})"
 
 
-def units(names):
+def units(names: list[str]) -> dict[str, dict[str, str]]:
     blocks = run("systemctl", "show", f"--property={PROPERTIES}", *names).strip().split("\n\n") if names else []
     return {
         name: dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
@@ -36,23 +37,23 @@ def units(names):
     }
 
 
-def exposure(names):
-    found = {}
+def exposure(names: list[str]) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
     for name in names:
         match = re.search(r"exposure level for \S+: ([0-9.]+)", run("systemd-analyze", "security", "--no-pager", name))
         found[name] = float(match[1]) if match else None
     return found
 
 
-def sysctls(keys, pid):
+def sysctls(keys: list[str], pid: int) -> dict[str, str]:
     """As the process that owns the sockets sees them: its network namespace may be its own."""
     inside = ("nsenter", f"--target={pid}", "--net") if pid else ()
     lines = run(*inside, "sysctl", "-e", *keys).splitlines() if keys else []
     return {key.strip(): " ".join(value.split()) for key, _, value in (line.partition("=") for line in lines)}
 
 
-def files(paths):
-    found = {}
+def files(paths: list[str]) -> dict[str, dict[str, str | None]]:
+    found: dict[str, dict[str, str | None]] = {}
     for path in paths:
         try:
             status = os.lstat(path)
@@ -67,7 +68,7 @@ def files(paths):
     return found
 
 
-def read(path):
+def read(path: str) -> str:
     try:
         with open(path) as file:
             return file.read()
@@ -75,13 +76,13 @@ def read(path):
         return ""
 
 
-def age(pid):
+def age(pid: str) -> float:
     """Seconds since the process started."""
     ticks = int(read(f"/proc/{pid}/stat").rpartition(")")[2].split()[19])
     return float(read("/proc/uptime").split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
 
 
-def workers():
+def workers() -> list[dict[str, Any]]:
     """nginx's workers: pid, whether it drains, its age and its limit on open files."""
     found = []
     for path in glob.glob("/proc/[0-9]*/cmdline"):
@@ -96,7 +97,7 @@ def workers():
     return found
 
 
-def main(ask):
+def main(ask: dict[str, Any]) -> dict[str, Any]:
     shown = units(ask["units"])
     pid = int(shown.get("nginx.service", {}).get("MainPID", "0"))
     return {

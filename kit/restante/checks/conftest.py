@@ -88,7 +88,7 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
 @pytest.fixture
 def facts(life: Life, host_name: str) -> dict[str, Any]:
     """What the collector brought from this host."""
-    found = life.facts[host_name]
+    found: dict[str, Any] | str = life.facts[host_name]
     if isinstance(found, str):
         raise Expected("a host that answers", found)
     return found

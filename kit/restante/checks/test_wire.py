@@ -74,7 +74,7 @@ def idle(
     for host in set(wanted) & set(bundle.with_component("nginx")):
         try:
             found[host] = (time.monotonic(), [wire.websocket(host, path) for path in wire.routes("websocket")])
-        except (OSError, Exception):  # noqa: BLE001 - the check of this host fails below with what connect() says
+        except (OSError, Exception):
             found[host] = (0.0, [])
     yield found
     for _, sockets in found.values():
@@ -86,7 +86,7 @@ def pong(held: ClientConnection, path: str) -> None:
     """Every WebSocket server answers a ping (RFC 6455, 5.5.2)."""
     try:
         answered = held.ping().wait(PATIENCE_S)
-    except Exception as error:  # noqa: BLE001 - whatever ended it is what was found
+    except Exception as error:
         raise Expected(f"an open WebSocket on {path}", repr(error)) from None
     if not answered:
         raise Expected(f"a pong on {path} within {PATIENCE_S} s", "silence")

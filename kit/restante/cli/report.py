@@ -77,7 +77,7 @@ def _page_row(row: Row) -> str:
     detail = html.escape(row["key"])
     if row["outcome"] != "passed":
         detail += f"<pre>expected {html.escape(row['expected'])}\nfound    {html.escape(row['found'])}\n"
-        detail += f"{html.escape(row.get('because', row.get('journal', '')))}</pre>"
+        detail += f"{html.escape(row.get('because') or row.get('journal') or '')}</pre>"
     cause = f"{row['cause']}: {html.escape(CAUSES[row['cause']])}"
     cells = f"<td>{html.escape(row['id'])}</td><td>{cause}</td><td>{html.escape(row['host'])}</td>"
     return f'<tr>{cells}<td class="{row["outcome"]}">{_SIGNS[row["outcome"]]}</td><td>{detail}</td></tr>\n'

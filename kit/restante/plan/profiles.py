@@ -31,7 +31,7 @@ class Middlebox:
 def known() -> dict[str, Middlebox]:
     """The dated facts of paths.yml, by id."""
     text = resources.files("restante.plan").joinpath("paths.yml").read_text(encoding="utf-8")
-    return {entry["id"]: _middlebox(entry) for entry in yaml.load(text, Loader=yaml.CSafeLoader)}  # noqa: S506
+    return {entry["id"]: _middlebox(entry) for entry in yaml.load(text, Loader=yaml.CSafeLoader)}
 
 
 def _middlebox(entry: dict[str, Any]) -> Middlebox:

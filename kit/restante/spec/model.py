@@ -162,7 +162,7 @@ class Edge(Model):
     """Which path goes where."""
     tls_profile: Literal["modern", "intermediate"] = "intermediate"
     """TLS guideline: modern (1.3 only) or intermediate (1.2 and 1.3)."""
-    token_header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")] = "Authorization"
+    token_header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")] = "Authorization"  # noqa: S105
     """The header whose value tells clients apart for limits: never the address, many agents share one behind a NAT."""
     drain: Duration = 30
     """How long a reload or stop lets established sockets live on."""

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from restante import resources
 
 BAD = Path(__file__).parents[2] / "bad_specs/unknown-key/spec.yml"

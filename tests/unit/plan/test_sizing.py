@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from restante.errors import SpecError
 from specs import VALID, plan
+
+from restante.errors import SpecError
 
 SOCKET = {"edge": {"routes": [{"path": "/ws", "kind": "websocket", "upstreams": ["unix:/run/relay/ws.sock"]}]}}
 

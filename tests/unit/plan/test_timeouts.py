@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from specs import plan
+
 from restante.errors import SpecError
 from restante.plan.profiles import known
-from specs import plan
 
 
 def values(changes: dict[str, Any] | None = None) -> dict[str, int]:
@@ -55,7 +56,7 @@ def test_every_shipped_profile_holds_or_is_refused_with_both_numbers(profile: st
     try:
         assert all(rule.holds for rule in plan({"path": [profile]}).rules)
     except SpecError as error:
-        assert profile == "gcp-external-alb"  # noqa: PT017 - the one whose age cap is shorter than detection
+        assert profile == "gcp-external-alb"
         assert "35 s" in str(error)
         assert "30 s" in str(error)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from restante.plan.topology import Opening
 from specs import plan
+
+from restante.plan.topology import Opening
 
 TWO_TIERS: dict[str, Any] = {
     "hosts": {

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from specs import NOW, plan
+
 from restante.errors import InputError
 from restante.plan.facts import Facts
 from restante.render import diff
@@ -17,7 +19,6 @@ from restante.render.bundle import Bundle, render_bundle
 from restante.render.environment import systemd_quote
 from restante.render.write import changed_by_hand, read, write
 from restante.spec.nginx_syntax import parse
-from specs import NOW, plan
 
 SERVICE = {"host": "front", "user": "relay", "exec": "/usr/bin/relay", "listens": [8080]}
 

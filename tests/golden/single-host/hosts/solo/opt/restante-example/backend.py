@@ -110,7 +110,7 @@ async def main(where: str) -> None:
     if where.startswith("/"):
         server = await asyncio.start_unix_server(serve, where)
     else:
-        server = await asyncio.start_server(serve, ["0.0.0.0", "::"], int(where), backlog=4096)  # noqa: S104
+        server = await asyncio.start_server(serve, ["0.0.0.0", "::"], int(where), backlog=4096)
     notify("READY=1")
     async with server:
         await asyncio.gather(server.serve_forever(), watchdog())
