@@ -28,8 +28,8 @@ OPEN = "tcp dport { 22, 8080 } accept; ct state established,related accept; iif 
 
 
 def firewall(rules: str) -> str:
-    chain = f"chain input {{ type filter hook input priority 0; policy drop; {rules} }}"
-    return f"table inet restante\ndelete table inet restante\ntable inet restante {{ {chain} }}\n"
+    chain = f"chain input {{ type filter hook input priority 0; policy drop; {rules}\n}}"
+    return f"table inet restante\ndelete table inet restante\ntable inet restante {{\n{chain}\n}}\n"
 
 
 @dataclass

@@ -81,6 +81,7 @@ def back(host: Host) -> str:
     """No new connection comes through: put the release before back now."""
     store = Store(host)
     with store.locked():
+        deadman.open_up(host)
         pending = store.linked("pending")
         said = put_back(store, pending) if pending else "Nothing waits to be confirmed."
         deadman.disarm(host)
@@ -140,17 +141,20 @@ def _replace(step: Step, arm: Callable[[], None] | None) -> None:
         _move(step, beside, frozenset(), arm)
     except (FailedError, RefusedError, OSError) as error:
         component = None if isinstance(error, OSError) else error.component
-        back = _way_back(step)
-        if arm:
-            deadman.disarm(step.host)
+        back = _way_back(step, armed=arm is not None)
         raise FailedError(f"{component or 'files'}: {error}\n{back}", component) from error
 
 
-def _way_back(step: Step) -> str:
+def _way_back(step: Step, *, armed: bool) -> str:
+    if armed:
+        deadman.open_up(step.host)
     try:
-        return put_back(step.store, step.new)
+        said = put_back(step.store, step.new)
     except (FailedError, RefusedError, OSError) as error:
-        return f"Putting the release before back failed too: {error}"
+        said = f"Putting the release before back failed too: {error}"
+    if armed:
+        deadman.disarm(step.host)
+    return said
 
 
 def _beside(step: Step) -> list[Path]:

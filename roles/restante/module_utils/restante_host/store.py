@@ -103,7 +103,9 @@ class Store:
         """The pending release serves."""
         pending, current = self._identity("pending"), self._identity("current")
         if pending is None:
-            raise RefusedError("no release waits to be confirmed on this host: it has gone back to the one before by itself")
+            raise RefusedError(
+                "no release waits to be confirmed on this host: it has gone back to the one before by itself"
+            )
         if current is not None and current != pending:
             self._link("previous", current)
         self._link("current", pending)
