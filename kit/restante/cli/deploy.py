@@ -38,18 +38,25 @@ def command(
     with bundle_at(spec, bundle) as rendered:
         outcome = deploy(
             rendered, check=check, limit=limit, rollback=rollback, secrets=secrets,
-            output=sys.stderr if as_json else None, **_lab(spec) if lab else {},
+            output=sys.stderr if as_json else None, **_lab(spec, rendered) if lab else {},
         )  # fmt: skip
     if as_json:
         click.echo(json.dumps(_as_json(outcome), indent=2))
     outcome.demand()
 
 
-def _lab(spec: Path) -> dict[str, Any]:
+def _lab(spec: Path, bundle: Path) -> dict[str, Any]:
+    """How the lab's hosts are reached, and the certificate that the lab's own authority issues for the domain."""
     from restante.cli.session import lab_for
+    from restante.lab.authority import certificate
 
     lab, _, _ = lab_for(spec)
-    return {"prefix": lab.prefix(), "ssh_config": lab.ssh_config}
+    ways: dict[str, Any] = {"prefix": lab.prefix(), "ssh_config": lab.ssh_config}
+    plan = json.loads((bundle / "plan.json").read_text())
+    if plan["tls"]["lab"]:
+        chain, key = certificate(lab.authority, plan["domain"])
+        ways["environment"] = {"RESTANTE_LAB_CERTIFICATE": chain, "RESTANTE_LAB_KEY": key}
+    return ways
 
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class Lab:
         self._route(machines)
         for host in hosts:
             if not host.running():
-                host._spawn()  # noqa: SLF001 - all boot at once, and are waited for afterwards
+                host._spawn()
         for host in hosts:
             host.wait()
         return hosts
@@ -172,7 +172,7 @@ class Lab:
         self.inside("chroot", root, "chown", "-R", f"{user}:", f"/{home}/.ssh")
 
     def _wire(self, host: Host) -> None:
-        name, link = host.name, host._link  # noqa: SLF001
+        name, link = host.name, host._link
         script = [
             f"ip netns add {name}",
             f"ip link add {link} type veth peer name eth0 netns {name}",
@@ -262,10 +262,8 @@ def _kill(supervisor: int) -> None:
         return
     deadline = time.monotonic() + 10
     while Path(f"/proc/{supervisor}/cmdline").exists() and time.monotonic() < deadline:
-        try:
+        with suppress(ChildProcessError):
             os.waitpid(supervisor, os.WNOHANG)
-        except ChildProcessError:
-            pass
         if _gone(supervisor):
             return
         time.sleep(0.02)
