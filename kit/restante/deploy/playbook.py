@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -73,9 +73,14 @@ def deploy(
     secrets: Path,
     prefix: Sequence[str] = (),
     ssh_config: Path | None = None,
+    environment: Mapping[str, str] | None = None,
     output: TextIO | None = None,
 ) -> Outcome:
-    """Apply `bundle`. `prefix` is put before ansible-playbook; `output` gets the lines for people (default: stdout)."""
+    """Apply `bundle`.
+
+    `prefix` is put before ansible-playbook. `environment` is added to ours: what `env:` references of secrets name.
+    `output` gets the lines for people (default: stdout).
+    """
     bundle = bundle.resolve()
     hosts = _hosts(bundle, limit)
     variables: dict[str, Any] = {"restante_secrets": str(secrets.resolve()), "restante_rollback": rollback}
@@ -88,7 +93,11 @@ def deploy(
     with tempfile.TemporaryDirectory(prefix="restante-deploy-") as folder:
         summary = Path(folder) / "summary.json"
         done = subprocess.run(
-            argv, env=_environment(bundle, len(hosts), summary), stdin=subprocess.DEVNULL, stdout=output, check=False
+            argv,
+            env=_environment(bundle, len(hosts), summary) | dict(environment or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            check=False,
         )
         found = json.loads(summary.read_text()) if summary.exists() else {}
     if not found:

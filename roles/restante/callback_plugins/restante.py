@@ -70,6 +70,12 @@ def todo(result: dict[str, Any]) -> list[str]:
     return lines or (["record the release"] if result["needed"] else [])
 
 
+def short(line: str) -> str:
+    """The first two of many paths; the diff of a dry run, and the summary, have them all."""
+    paths = line.split(", ")
+    return f"{', '.join(paths[:2])} and {len(paths) - 2} more" if len(paths) > 3 else line
+
+
 class CallbackModule(CallbackBase):
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
@@ -121,9 +127,9 @@ class CallbackModule(CallbackBase):
         state = ("would change" if check else "to do") if found["needed"] else "unchanged"
         lines, tests = todo(found), found["tests"]
         self.hosts[host] = {"state": state, "release": found["release"], "todo": lines, "tests": tests}
-        self._line(host, "compare", "nothing to do" if not lines else lines[0])
+        self._line(host, "compare", short(lines[0]) if lines else "nothing to do")
         for line in lines[1:]:
-            self._more(line)
+            self._more(short(line))
         for test in tests:
             said = test["said"].replace("\n", "\n" + " " * 12)
             self._more(f"test of {test['component']} {test['outcome']}: {test['command']}{said and ': ' + said}")
