@@ -59,10 +59,10 @@ class FakeSystem(System):
         for name in self.crashing:
             self.units[name].restarts += 1
 
-    def connects(self, address: str, timeout: float = 1) -> bool:  # noqa: ARG002
+    def connects(self, address: str, timeout: float = 1) -> bool:
         return address not in self.refuses
 
-    def run(self, argv: Sequence[str], timeout: float = 60) -> Result:  # noqa: ARG002, PLR0911
+    def run(self, argv: Sequence[str], timeout: float = 60) -> Result:
         match list(argv):
             case ["cp", *_]:
                 done = subprocess.run(list(argv), capture_output=True, text=True, check=False)

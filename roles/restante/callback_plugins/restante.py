@@ -86,7 +86,7 @@ class CallbackModule(CallbackBase):
         self.hosts: dict[str, dict[str, Any]] = {}
         self.started: dict[str, float] = {}
 
-    def v2_runner_on_start(self, host: Any, task: Any) -> None:  # noqa: ARG002
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
         self.started[host.get_name()] = monotonic()
 
     def v2_runner_on_ok(self, result: Any) -> None:
@@ -99,7 +99,7 @@ class CallbackModule(CallbackBase):
             self.hosts[host] |= {"state": "changed"}
             self._line(host, "apply", f"release {found['release']} serves")
 
-    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: ARG002
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         host, found = result.host.get_name(), result.result
         state = "refused" if found.get("refused") else "failed"
         message = sentence("\n".join(filter(None, [str(found.get("msg", "")), str(found.get("module_stderr", ""))])))
@@ -109,7 +109,7 @@ class CallbackModule(CallbackBase):
         message = sentence(str(result.result.get("msg", "")))
         self._ended(result.host.get_name(), "unreachable", message, result)
 
-    def v2_playbook_on_stats(self, stats: Any) -> None:  # noqa: ARG002
+    def v2_playbook_on_stats(self, stats: Any) -> None:
         untouched = [host for host, entry in self.hosts.items() if entry["state"] == "to do"]
         for host in untouched:
             self.hosts[host]["state"] = "untouched"

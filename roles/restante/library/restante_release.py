@@ -86,6 +86,8 @@ def main() -> None:
     except (FailedError, RefusedError) as error:
         refused = isinstance(error, RefusedError)
         module.fail_json(msg=str(error), component=error.component, refused=refused, changed=not refused)
+    except OSError as error:
+        module.fail_json(msg=f"the host's files could not be read or written: {error}", component=None, refused=False)
 
 
 def _run(host: Host, params: dict[str, Any], *, check: bool) -> dict[str, Any]:
