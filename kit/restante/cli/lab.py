@@ -29,12 +29,8 @@ def up(spec: Path) -> None:
     """Boot the hosts; what runs already stays."""
     start = time.monotonic()
     lab, machines, packages = lab_for(spec)
-    click.echo(
-        f"lab {lab.id}: booting {len(machines)} hosts (the first time builds images, about a minute) ...", err=True
-    )
-    for host in lab.up(machines, packages):
-        click.echo(f"  {host.name}: up, {host.machine.suite}, {', '.join(host.machine.addresses)}")
-    click.echo(f"lab {lab.id}: {len(machines)} hosts up in {time.monotonic() - start:.1f} s")
+    lab.up(machines, packages, say=lambda line: click.echo(f"  {line}"))
+    click.echo(f"lab {lab.id}: {len(machines)} hosts up after {time.monotonic() - start:.1f} s")
 
 
 @command.command("status")
@@ -47,9 +43,7 @@ def status(spec: Path, as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2))
         return
     for row in rows:
-        click.echo(
-            f"{row['name']}: {'running' if row['running'] else 'off'}, {row['suite']}, {', '.join(row['addresses'])}"
-        )
+        click.echo(f"{row['name']}: {row['state']}, {row['link']}, {row['suite']}, {', '.join(row['addresses'])}")
     if not rows:
         click.echo("no lab is up for this spec; start one with: restante lab up SPEC")
 
@@ -59,8 +53,8 @@ def status(spec: Path, as_json: bool) -> None:
 @click.argument("host")
 def ssh(spec: Path, host: str) -> None:
     """Log in to HOST."""
-    found = Lab(lab_directory(spec)).host(host)
-    argv = [*found.lab.prefix(), "ssh", "-F", str(found.lab.ssh_config), host]
+    lab = Lab(lab_directory(spec))
+    argv = [*lab.prefix(), "ssh", "-F", str(lab.ssh_config), lab.host(host).name]
     os.execvp(argv[0], argv)  # noqa: S606 - the terminal is handed over
 
 
@@ -69,9 +63,8 @@ def ssh(spec: Path, host: str) -> None:
 @click.argument("host")
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_(spec: Path, host: str, argv: tuple[str, ...]) -> None:
-    """Run a command on HOST; its exit status is ours."""
-    found = Lab(lab_directory(spec)).host(host)
-    done = subprocess.run([*found.lab.prefix(), "ssh", "-F", str(found.lab.ssh_config), host, "--", *argv], check=False)
+    """Run a command on HOST, at its console and not over the network; its exit status is ours."""
+    done = subprocess.run(Lab(lab_directory(spec)).host(host).console_command(argv), check=False)
     raise click.exceptions.Exit(done.returncode)
 
 

@@ -1,134 +1,160 @@
-"""One booted host: what can be done to it from outside."""
+"""One machine of a lab: its power, its cable, and a console to run commands at."""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from restante.errors import FoundError
+from restante.errors import FoundError, InputError
 from restante.lab import cgroup
-from restante.lab.machine import Machine
+from restante.lab.furnish import MISSING_SYSCTLS
+from restante.lab.layout import Seat
+from restante.lab.machine import Machine, Order
+from restante.lab.runner import BOOT_LIMIT_S
+from restante.lab.system import await_true, children, holder, run
 
 if TYPE_CHECKING:
     from restante.lab.lab import Lab
 
-BOOT_LIMIT_S = 60
-# The machine's root may not write these, and a container's less: each host gets a file of its own in their place.
-READ_ONLY_SYSCTLS = ("net/netfilter/nf_conntrack_max", "fs/nr_open")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Host:
-    """A machine of a lab that is up. Power, link and freezer act from outside; exec goes in through ssh."""
+    """Acts from outside, so that it works while the host's network or ssh server does not."""
 
-    def __init__(self, lab: Lab, machine: Machine, link: str) -> None:
-        self.lab, self.machine, self.name, self._link = lab, machine, machine.name, link
-
-    @property
-    def directory(self) -> Path:
-        return self.lab.directory / self.name
+    def __init__(self, lab: Lab, seat: Seat) -> None:
+        self._lab, self._seat = lab, seat
+        self.name = seat.name
 
     @property
-    def cgroups(self) -> list[Path]:
-        return cgroup.directories(self.lab.id, self.name)
+    def machine(self) -> Machine:
+        return Order.read(self._seat.order).machine
 
-    def exec(
-        self, argv: Sequence[str], *, input_: str | None = None, limit_s: float = 60
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command on the host through ssh; its exit status is in the result."""
-        command = [*self.lab.prefix(), "ssh", "-F", str(self.lab.ssh_config), self.name, "--", *argv]
-        return subprocess.run(command, input=input_, capture_output=True, text=True, timeout=limit_s, check=False)
-
-    def running(self) -> bool:
-        return bool(self.init_pid())
+    @property
+    def console(self) -> Path:
+        """What the host wrote to its console, over all its boots."""
+        return self._seat.console
 
     def init_pid(self) -> int | None:
-        """The host's PID 1, as this machine numbers it."""
-        for folder in self.cgroups:
-            for scope in folder.glob("**/init.scope/cgroup.procs"):
-                if pids := scope.read_text().split():
-                    return int(pids[0])
+        """The host's PID 1, numbered as this machine does."""
+        runner = holder(self._seat.lock)
+        for nspawn in children(runner) if runner else []:
+            for child in children(nspawn):
+                if _is_first(child):
+                    return child
         return None
 
+    def running(self) -> bool:
+        return holder(self._seat.lock) is not None
+
+    def status(self) -> dict[str, Any]:
+        state = "off" if not self.running() else "frozen" if cgroup.is_frozen(self._seat.cgroup) else "running"
+        link = "unplugged" if self._seat.unplugged.exists() else "plugged"
+        machine = self.machine
+        return {
+            "name": self.name, "suite": machine.suite, "addresses": list(machine.addresses),
+            "state": state, "link": link,
+        }  # fmt: skip
+
+    def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        input: str | None = None,  # noqa: A002 - as subprocess.run
+        timeout: float = 60,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command as a unit of the host's systemd, with no more rights than the host has; needs no network."""
+        try:
+            return subprocess.run(
+                self.console_command(argv, timeout), input=input or "", capture_output=True, text=True, check=False,
+                timeout=timeout,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise FoundError(f"lab: {self.name}: `{' '.join(argv)}` did not end within {timeout:.0f} s") from None
+
+    def console_command(self, argv: Sequence[str], timeout: float | None = None) -> list[str]:
+        """What to run here so that `argv` runs there, its streams and exit status being ours.
+
+        The host ends it a second after `timeout`, so that what nobody waits for any longer does not stay.
+        """
+        if len(argv) == 1 and " " in argv[0]:
+            raise InputError(
+                f"lab: '{argv[0]}' is one word to a host; give a program and its arguments, or sh -c '{argv[0]}'"
+            )
+        if not (init := self.init_pid()):
+            raise FoundError(f"lab: {self.name} is off; nothing can run there before it is on again")
+        unit = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--setenv=HOME=/root"]
+        limit = [f"--property=RuntimeMaxSec={timeout + 1}"] if timeout else []
+        enter = ["nsenter", "-t", str(init), "-m", "-u", "-i", "-n", "-p", "--", "env", "-i", f"PATH={_PATH}"]
+        # systemd would put its own variables in (systemd.service(5), command lines).
+        return [*enter, *unit, *limit, "--", *(word.replace("$", "$$") for word in argv)]
+
+    def settle(self) -> list[str]:
+        """Wait until the host's systemd has started all it has to; the units that failed."""
+        self.exec(["systemctl", "is-system-running", "--wait"], timeout=BOOT_LIMIT_S)
+        failed = self.exec(["systemctl", "list-units", "--failed", "--plain", "--no-legend"]).stdout
+        return [line.split()[0] for line in failed.splitlines()]
+
+    def missing_sysctls(self) -> list[str]:
+        """Keys of Machine.sysctls that do not exist here, so that nothing could be put in their place."""
+        return self.exec(["cat", MISSING_SYSCTLS]).stdout.split()
+
     def power_on(self) -> None:
-        """Boot, on the same disk; returns when ssh answers."""
-        self.link(up=True)
-        if not self.running():
-            self._spawn()
-        self.wait()
-
-    def wait(self) -> None:
-        """Until ssh answers and systemd has settled. Raises FoundError with the console's last lines."""
-        deadline = time.monotonic() + BOOT_LIMIT_S
-        while time.monotonic() < deadline:
-            if self.exec(["systemctl", "is-system-running", "--wait"]).returncode in {0, 1}:
-                return
-            time.sleep(0.1)
-        console = (self.directory / "console.log").read_text(errors="replace")[-1500:]
-        raise FoundError(f"{self.name} did not answer within {BOOT_LIMIT_S} s; its console says\n{console}")
-
-    def reboot(self) -> None:
-        before = self.init_pid()
-        self.exec(["systemctl", "reboot"])
-        self._until(lambda: self.init_pid() not in {before, None}, "come back")
-        self.wait()
+        """Boot on the same disk; returns when ssh answers. Harmless when it runs."""
+        self._lab.boot([self.name])
 
     def power_off(self) -> None:
         """An orderly shutdown."""
         self.exec(["systemctl", "poweroff"])
-        self._until(lambda: not self.running(), "power off")
+        self._await(lambda: not self.running(), "power off")
 
     def power_cut(self) -> None:
-        """Silence first, then everything is dead: no FIN, no RST reaches a peer."""
-        self.link(up=False)
-        self.kill()
+        """Silence first, then everything dies: no FIN, no RST reaches a peer. Page cache survives, as docs say."""
+        self._cable("down")
+        if init := self.init_pid():
+            os.kill(init, signal.SIGKILL)
+        self._await(lambda: not self.running(), "die")
 
-    def kill(self) -> None:
-        """Kill the host's PID 1, and so all of it: killing nspawn would leave the host running."""
-        if pid := self.init_pid():
-            os.kill(pid, signal.SIGKILL)
-            self._until(lambda: not self.running(), "die")
+    def reboot(self, limit_s: float = BOOT_LIMIT_S) -> None:
+        """An orderly reboot; returns when ssh answers again."""
+        before = self.init_pid()
+        self.exec(["systemctl", "reboot"])
+        self._await(lambda: self.init_pid() not in {before, None}, "come back")
+        self._lab.boot([self.name], limit_s)
 
-    def link(self, *, up: bool) -> None:
-        self.lab.inside("ip", "link", "set", self._link, "up" if up else "down")
+    def link(self, up: bool) -> None:
+        """Plug the network cable in or pull it; it stays so over a reboot."""
+        if up:
+            self._seat.unplugged.unlink(missing_ok=True)
+        else:
+            self._seat.unplugged.touch()
+        self._cable("up" if up else "down")
 
     def freeze(self) -> None:
-        """Stop every process; the kernel still answers for them, which makes a gray failure."""
-        cgroup.freeze(self.lab.id, self.name, frozen=True)
+        """Stop every process; the kernel still answers for them, a gray failure."""
+        cgroup.freeze(self._seat.cgroup, frozen=True)
 
     def thaw(self) -> None:
-        cgroup.freeze(self.lab.id, self.name, frozen=False)
+        cgroup.freeze(self._seat.cgroup, frozen=False)
 
-    def _until(self, condition: object, what: str) -> None:
-        deadline = time.monotonic() + BOOT_LIMIT_S
-        while not condition():  # type: ignore[operator]
-            if time.monotonic() > deadline:
-                raise FoundError(f"{self.name} did not {what} within {BOOT_LIMIT_S} s")
-            time.sleep(0.05)
+    def _cable(self, state: str) -> None:
+        if self.running():
+            run([*self._lab.prefix(), "ip", "link", "set", self._seat.port, state])
 
-    def _spawn(self) -> None:
-        """nspawn under a shell that boots again when the host asks for it (status 133), with fresh cgroups each time.
+    def _await(self, condition: Callable[[], bool], what: str) -> None:
+        if not await_true(condition, BOOT_LIMIT_S):
+            raise FoundError(f"lab: {self.name} did not {what} within {BOOT_LIMIT_S} s; its console: {self.console}")
 
-        Left-over cgroups of an earlier life make units of the next one die with status=9/KILL.
-        """
-        for folder in self.cgroups:
-            folder.mkdir(parents=True, exist_ok=True)
-        enter = "".join(f"echo $$ > {folder}/cgroup.procs; " for folder in self.cgroups)
-        clean = "".join(
-            f"find {folder} -mindepth 1 -depth -type d -exec rmdir {{}} + 2>/dev/null; " for folder in self.cgroups
-        )
-        flags = (
-            f"--quiet --directory={self.directory}/root --machine={self.lab.id}-{self.name} --hostname={self.name} --boot "
-            f"--network-namespace-path=/run/netns/{self.name} --register=no --keep-unit --capability=CAP_NET_ADMIN "
-            f"--link-journal=no --resolv-conf=off --timezone=off --bind-ro={self.directory}/repo:/srv/repo"
-        )
-        script = f"{enter}while :; do {clean}{' '.join(self.lab.prefix())} systemd-nspawn {flags}; [ $? = 133 ] || exit; done"
-        with (self.directory / "console.log").open("ab") as console:
-            subprocess.Popen(
-                ["sh", "-c", script], stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True,
-                env={**os.environ, **cgroup.NSPAWN_ENVIRONMENT, "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"},
-            )  # fmt: skip
+
+def _is_first(pid: int) -> bool:
+    """Whether it is the first of a pid namespace below the lab's (proc_pid_status(5), NSpid)."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    numbers = next(line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:"))
+    return numbers[-1] == "1"

@@ -1,140 +1,177 @@
-"""Base images and package repositories, built once and kept by the hash of what went into them.
+"""Base systems and package archives, built once and kept under the hash of what went in.
 
-The mirror is the machine's own: it is asked of apt, and written nowhere that is tracked.
+    base-SUITE-HASH/       root/          a Debian as mmdebstrap makes it, settled to be booted many times
+                           sources.list   where it came from
+    packages-SUITE-HASH/   archive/       the packages asked for with all they need, a local repository
+                           layer/         apt's lists of it, to be laid over the base
+
+A build happens beside its place and is renamed into it, so that an interrupted one is never taken for a whole one.
+Nothing here is refreshed: remove a directory to have newer packages.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
+import os
 import shutil
-import subprocess
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
-from restante.errors import FoundError
-from restante.lab.machine import cache_directory
+from restante.lab import sources
+from restante.lab.machine import Image, cache_directory
+from restante.lab.runner import ARCHIVE_ON_HOST
+from restante.lab.system import alone, run
 
-BASE = (
-    "systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "python3-apt", "iproute2", "procps", "sudo",
-    "ca-certificates", "nftables", "kmod", "curl", "openssl",
+Say = Callable[[str], None]
+
+# What every host has before a deploy: systemd, the way in, Ansible's python, and the tools that checks read with.
+_INCLUDED = (
+    "systemd", "systemd-sysv", "dbus", "kmod", "openssh-server", "sudo", "python3", "python3-apt", "iproute2",
+    "procps", "nftables", "curl", "openssl", "ca-certificates",
 )  # fmt: skip
-_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-_HOOK = (
-    'rm -f "$1"/etc/ssh/ssh_host_*_key* "$1"/etc/hostname "$1"/etc/resolv.conf; : > "$1"/etc/machine-id; '
-    'cd "$1"/etc/systemd/system; for u in console-getty.service apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer '
-    'fstrim.timer; do ln -sf /dev/null "$u"; done'
-)
+
+# No translation or manual is read in a lab. Man directories stay: update-alternatives of some packages wants them.
+_LEFT_OUT = ("/usr/share/locale/*", "/usr/share/doc/*")
+
+# Work that a host with minutes to live has no use for, and a console that it does not have.
+_MASKED = (
+    "apt-daily.timer", "apt-daily-upgrade.timer", "console-getty.service", "dpkg-db-backup.timer", "e2scrub_all.timer",
+    "fstrim.timer",
+)  # fmt: skip
+
+# Part of each name in the cache: count up when what is done below changes.
+_RECIPE = "1"
 _BUILD_LIMIT_S = 900
 
 
-@dataclass(frozen=True)
-class Image:
-    """`layers`: overlay lower directories, topmost first. `repository`: bound at /srv/repo in each host."""
-
-    layers: tuple[Path, ...]
-    repository: Path
-
-
-def images(packages: dict[str, Sequence[str]]) -> dict[str, Image]:
-    """Suite -> image, built side by side where the cache has none."""
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        return dict(zip(packages, pool.map(_image, packages, packages.values()), strict=True))
+def images(wanted: Mapping[str, Sequence[str]], say: Say) -> dict[str, Image]:
+    """Suite and packages -> image; what the cache lacks is built, the suites side by side."""
+    with ThreadPoolExecutor(max_workers=max(len(wanted), 1)) as pool:
+        made = pool.map(lambda suite: _image(suite, sorted(set(wanted[suite])), say), wanted)
+        return dict(zip(wanted, made, strict=True))
 
 
-def _image(suite: str, packages: Sequence[str]) -> Image:
-    base = _cached("base", (suite, *BASE, _HOOK), lambda target: _build_base(suite, target))
-    wanted = (base.name, *sorted(packages))
-    repository = _cached("repo", wanted, lambda target: _build_repository(suite, base, sorted(packages), target))
-    lists = _cached("lists", (*wanted, "1"), lambda target: _build_lists(base, repository, target))
-    return Image((lists, base), repository)
+def _image(suite: str, packages: Sequence[str], say: Say) -> Image:
+    architecture = run(["dpkg", "--print-architecture"]).strip()
+    base_name = f"base-{suite}-{_digest([_RECIPE, architecture, *_INCLUDED, *_LEFT_OUT, *_MASKED])}"
+    base = _made(base_name, f"{suite} base", lambda into: _build_base(suite, into), say)
+    name = f"packages-{suite}-{_digest([base_name, ARCHIVE_ON_HOST, *packages])}"
+    made = _made(name, f"{suite} packages", lambda into: _build_packages(architecture, packages, base, into), say)
+    return Image((made / "layer", base / "root"), made / "archive")
 
 
-def _cached(kind: str, what: Sequence[str], build: Callable[[Path], None]) -> Path:
-    """The cached folder for `what`. A build goes to another name first: an interrupted one is never taken for whole."""
-    name = f"{kind}-{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}"
-    target = cache_directory() / name
-    with _lock(name):
-        if not target.exists():
-            with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=cache_directory()) as folder:
-                beside = Path(folder) / "tree"
-                build(beside)
-                beside.rename(target)
-    return target
-
-
-@contextmanager
-def _lock(name: str) -> Iterator[None]:
+def _made(name: str, label: str, build: Callable[[Path], None], say: Say) -> Path:
+    place, beside = cache_directory() / name, cache_directory() / f"{name}.new"
     cache_directory().mkdir(parents=True, exist_ok=True)
-    with (cache_directory() / f".{name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    if place.exists():
+        return place
+    with alone(cache_directory() / f"{name}.lock"):
+        if not place.exists():
+            began = monotonic()
+            say(f"{label}: building, once")
+            if beside.exists():
+                shutil.rmtree(beside)
+            beside.mkdir(mode=0o755)
+            build(beside)
+            run(["sync", "-f", str(beside)], timeout=_BUILD_LIMIT_S)
+            beside.rename(place)
+            say(f"{label}: built in {monotonic() - began:.1f} s")
+    return place
 
 
-def _build_base(suite: str, target: Path) -> None:
-    mirror = _mirror()
-    argv = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(BASE)}", f"--keyring={_KEYRING}"]
-    argv += [f"--dpkgopt=path-exclude=/usr/share/{what}/*" for what in ("locale", "doc")]
-    _run(
-        [*argv, f"--customize-hook={_HOOK}", suite, str(target), *([mirror] if mirror else [])],
-        f"the base image of {suite}",
-    )
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _mirror() -> str | None:
-    """The Debian mirror that this machine's apt uses; None elsewhere (Ubuntu), where mmdebstrap has its own default."""
-    argv = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian"]
-    found = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.split()
-    return next((uri for uri in found if "security" not in uri), None)
+def _build_base(suite: str, into: Path) -> None:
+    root, lines = into / "root", sources.lines_for(suite)
+    run(
+        [
+            "unshare", "--mount", "mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(_INCLUDED)}",
+            *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
+            suite, str(root), *(["-"] if lines else []),
+        ],
+        stdin="\n".join(lines), timeout=_BUILD_LIMIT_S, env={"LC_ALL": "C.UTF-8"},
+    )  # fmt: skip
+    (into / "sources.list").write_text("\n".join(path.read_text() for path in _lists(root)))
+    settle(root)
 
 
-def _build_repository(suite: str, base: Path, packages: Sequence[str], target: Path) -> None:
-    """The packages and all they need beyond the base, computed from outside: no host needs a network."""
-    source = next((base / "etc/apt").glob("sources.list*"), None)
-    lines = (base / "etc/apt/sources.list").read_text() if source else f"deb {_mirror()} {suite} main\n"
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        for name in ("lists/partial", "cache/archives/partial"):
-            (work / name).mkdir(parents=True)
-        (work / "sources.list").write_text(lines)
-        settings = {
-            "Dir::Etc::sourcelist": work / "sources.list", "Dir::Etc::sourceparts": "/dev/null",
-            "Dir::State::lists": work / "lists", "Dir::Cache": work / "cache", "APT::Install-Recommends": "false",
-            "Dir::State::status": base / "var/lib/dpkg/status", "APT::Sandbox::User": "root",
-            "Dir::Etc::trusted": _KEYRING,
-        }  # fmt: skip
-        options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
-        _run(["apt-get", "-qq", *options, "update"], f"the package lists of {suite}")
-        _run(["apt-get", "-qq", "-y", *options, "--download-only", "install", *packages], f"the packages for {suite}")
-        target.mkdir()
-        for package in (work / "cache/archives").glob("*.deb"):
-            shutil.move(package, target)
-    index = subprocess.run(["dpkg-scanpackages", "-m", ".", "/dev/null"], cwd=target, capture_output=True, check=True)
-    (target / "Packages").write_bytes(index.stdout)
+def settle(root: Path) -> None:
+    """Take out what must differ from host to host, and what names the archive that it came from."""
+    etc = root / "etc"
+    for path in (*_lists(root), *etc.glob("ssh/ssh_host_*"), etc / "hostname", etc / "resolv.conf"):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(root / "var/lib/apt/lists")
+    (root / "var/lib/apt/lists/partial").mkdir(parents=True)
+    (etc / "machine-id").write_text(
+        ""
+    )  # empty, not missing: an id is made at boot, yet it is no first boot (machine-id(5))
+    for unit in _MASKED:
+        link = etc / "systemd/system" / unit
+        link.unlink(missing_ok=True)
+        link.symlink_to("/dev/null")
+    _mark_updated(root)
 
 
-def _build_lists(base: Path, repository: Path, target: Path) -> None:
-    """An overlay layer with the repository as the only apt source and its lists read: apt works in a host as it is."""
+def _lists(root: Path) -> list[Path]:
+    apt = root / "etc/apt"
+    return [path for path in (apt / "sources.list", *sorted(apt.glob("sources.list.d/*"))) if path.exists()]
+
+
+def _mark_updated(root: Path) -> None:
+    """Spare each host the rebuilding of caches that ConditionNeedsUpdate= asks for (systemd-update-done.service(8))."""
+    updated = (root / "usr").stat().st_mtime_ns
+    for directory in (root / "etc", root / "var"):
+        (directory / ".updated").touch()
+        os.utime(directory / ".updated", ns=(updated, updated))
+
+
+def _build_packages(architecture: str, packages: Sequence[str], base: Path, into: Path) -> None:
+    """The archive, and a layer with its lists read.
+
+    Without them a host's empty lists look recent to a play's cache_valid_time, which then finds no package.
+    """
+    archive, layer, scratch = into / "archive", into / "layer", into / "scratch"
+    archive.mkdir()
+    if packages:
+        _download(architecture, packages, base, scratch, archive)
+    index = run(["sh", "-c", 'cd "$0" && dpkg-scanpackages -m . /dev/null', str(archive)], timeout=_BUILD_LIMIT_S)
+    (archive / "Packages").write_text(index)
     for path, text in {
-        "etc/apt/sources.list": "deb [trusted=yes] file:///srv/repo ./\n",
-        "etc/apt/apt.conf.d/90lab": 'Acquire::Languages "none";\nAPT::Sandbox::User "root";\n',
+        "etc/apt/sources.list": f"deb [trusted=yes] file://{ARCHIVE_ON_HOST} ./\n",
+        "etc/apt/apt.conf.d/90lab": 'Acquire::Languages "none";\n',
     }.items():
-        (target / path).parent.mkdir(parents=True, exist_ok=True)
-        (target / path).write_text(text)
-    (target / "srv/repo").mkdir(parents=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as work, tempfile.TemporaryDirectory() as root:
-        script = (
-            f"mount -t overlay overlay -o lowerdir={base},upperdir={target},workdir={work} {root} && "
-            f"mount --bind -o ro {repository} {root}/srv/repo && chroot {root} apt-get -qq update"
-        )
-        _run(["unshare", "--mount", "sh", "-c", script], "the package lists of the hosts")
+        (layer / path).parent.mkdir(parents=True, exist_ok=True)
+        (layer / path).write_text(text)
+    (layer / ARCHIVE_ON_HOST.lstrip("/")).mkdir(parents=True)
+    for name in ("scratch", "work"):
+        (into / name).mkdir(exist_ok=True)
+    script = (
+        'mount -t overlay overlay -o "lowerdir=$0,upperdir=$1/layer,workdir=$1/work" "$1/scratch" && '
+        f'mount --bind "$1/archive" "$1/scratch{ARCHIVE_ON_HOST}" && chroot "$1/scratch" apt-get -qq update'
+    )
+    run(["unshare", "--mount", "sh", "-c", script, str(base / "root"), str(into)], timeout=_BUILD_LIMIT_S)
+    for name in ("scratch", "work"):
+        shutil.rmtree(into / name)
 
 
-def _run(argv: list[str], what: str) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_BUILD_LIMIT_S)
-    if done.returncode:
-        raise FoundError(f"{what} could not be built: {' '.join(argv[:2])} said\n{done.stderr.strip()[-2000:]}")
+def _download(architecture: str, packages: Sequence[str], base: Path, scratch: Path, archive: Path) -> None:
+    """The packages and what they need beyond the base, reckoned from outside: a host has no network to ask."""
+    for name in ("lists/partial", "cache/archives/partial"):
+        (scratch / name).mkdir(parents=True)
+    settings = {
+        "Dir::Etc::sourcelist": base / "sources.list", "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::Etc::preferences": "/dev/null", "Dir::Etc::preferencesparts": "/dev/null",
+        "Dir::State::lists": scratch / "lists", "Dir::State::status": base / "root/var/lib/dpkg/status",
+        "Dir::Cache": scratch / "cache", "APT::Architecture": architecture, "APT::Architectures": architecture,
+        "APT::Install-Recommends": "false", "APT::Sandbox::User": "root", "Acquire::Languages": "none",
+    }  # fmt: skip
+    options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+    run(["apt-get", "-qq", *options, "update"], timeout=_BUILD_LIMIT_S)
+    run(["apt-get", "-qq", "-y", *options, "--download-only", "install", *packages], timeout=_BUILD_LIMIT_S)
+    for package in scratch.glob("cache/archives/*.deb"):
+        package.rename(archive / package.name)
+    shutil.rmtree(scratch)

@@ -1,301 +1,222 @@
-"""A lab: real Debian hosts in namespaces of their own, on one bridge, under the addresses that they are given.
+"""A lab: real Debian hosts in namespaces of their own, under the addresses that they are given.
 
-One supervisor process owns the mount, network and pid namespaces; when it dies, all of it is gone. Every host has its
-addresses as /32 and /128 and finds everybody on the link, so that any documentation range works without a router.
+One supervisor owns the mount, network and pid namespaces; when it dies, all of it is gone but files and empty cgroups.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import json
 import os
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from restante.errors import FoundError, InputError
-from restante.lab import cgroup
-from restante.lab.host import READ_ONLY_SYSCTLS, Host
-from restante.lab.images import Image, images
-from restante.lab.machine import Machine
+from restante.lab import cgroup, furnish, network, ssh
+from restante.lab.host import Host
+from restante.lab.images import images
+from restante.lab.layout import Layout
+from restante.lab.machine import Image, Machine, Order, check_together
 from restante.lab.probe import probe
+from restante.lab.runner import BOOT_LIMIT_S
+from restante.lab.system import alone, await_true, holder, last_words
 
-CONTROLLER = ("203.0.113.254", "2001:db8:ffff::fffe")
-_GROUND = (
-    "mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns && sysctl -qw net.ipv6.conf.all.accept_dad=0 "
-    "net.ipv6.conf.default.accept_dad=0 && ip link set lo up && ip link add br0 type bridge forward_delay 0 stp_state 0 && "
-    "ip addr add {}/32 dev br0 && ip addr add {}/128 dev br0 nodad && ip link set br0 up && touch {} && exec sleep infinity"
-)
+Say = Callable[[str], None]
+
+_START_LIMIT_S = 20
+_NAMESPACES = ("unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "--kill-child=SIGKILL")
+
+
+def _silent(_: str) -> None:
+    """For callers who do not show progress."""
 
 
 class Lab:
-    """`directory` holds all of its state: disks, keys, the ssh configuration, the supervisor's pid."""
+    """`directory` holds all that a lab has: disks, keys, the ssh configuration. Two directories are two labs."""
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.id = directory.name
-        self.ssh_config = directory / "ssh_config"
-        self.authority = directory / "authority"
-        self._state = directory / "lab.json"
+        self.directory = directory.absolute()
+        self.id = self.directory.name
+        self.ssh_config = self.directory / "ssh/config"
+        self.authority = self.directory / "authority"
+        self._layout = Layout(self.directory)
+        self._supervisor: subprocess.Popen[bytes] | None = None
+        self._leash: int | None = None
 
-    def up(self, machines: Sequence[Machine], packages: dict[str, list[str]], *, bound: bool = False) -> list[Host]:
-        """Boot what does not run yet. `bound`: the lab dies with the process that calls. Raises FoundError, InputError."""
-        probe()
-        for machine in machines:
-            if set(machine.addresses) & set(CONTROLLER):
-                raise InputError(f"{machine.name} has the address that the lab keeps for itself; give it another")
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o755)
-        made = images(dict(packages))
+    def up(
+        self, machines: Sequence[Machine], packages: Mapping[str, Sequence[str]], *,
+        bound: bool = False, say: Say = _silent,
+    ) -> list[Host]:  # fmt: skip
+        """Boot what does not run yet; what runs stays. Returns when ssh answers and systemd has settled on all of it.
+
+        `packages`: what the hosts of each suite may install, closed over dependencies. `bound`: the lab ends when the
+        calling process does, however it ends. `say` is told of each step.
+        """
+        _check(machines)
+        self.directory.parent.mkdir(parents=True, exist_ok=True)
         if not self.alive():
-            self._remains()
-            self._start(bound=bound)
-        known = {host.name for host in self.hosts()}
-        self._save(machines)
-        self._write_ssh(machines)
-        hosts = self.hosts()
-        for host in hosts:
-            if host.name not in known:
-                self._prepare(host, made[host.machine.suite], machines)
-                self._wire(host)
-        self._route(machines)
-        for host in hosts:
-            if not host.running():
-                host._spawn()
-        for host in hosts:
-            host.wait()
-        return hosts
+            probe(self.directory.parent)
+        made = images({suite: packages.get(suite, ()) for suite in sorted({m.suite for m in machines})}, say)
+        with alone(self.directory.parent):
+            self._compare(machines, say)
+            began = monotonic()
+            if not self.alive():
+                self._start(bound=bound)
+            self._seat(machines, made)
+            off = [host for host in self.hosts() if not host.running()]
+            self.boot([host.name for host in off])
+            for host in off:
+                say(_greeting(host))
+            if off:
+                say(f"{len(off)} hosts booted in {monotonic() - began:.1f} s")
+        return self.hosts()
+
+    def boot(self, names: Sequence[str], limit_s: float = BOOT_LIMIT_S) -> None:
+        """Boot these machines, all at once, and wait until ssh answers; one that runs is only waited for."""
+        if names:
+            runner = [sys.executable, "-m", "restante.lab.runner", str(self.directory), str(limit_s), *names]
+            enter_and_run = [*self.prefix(), *runner]
+            done = subprocess.run(enter_and_run, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise FoundError(last_words(done.stderr, lines=20))
 
     def down(self) -> None:
         """Stop everything and leave nothing behind; harmless when there is nothing."""
-        state = self._load()
-        if pid := state.get("supervisor"):
-            _kill(int(pid))
-        self._remains()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        if not self.directory.parent.exists():
+            return
+        with alone(self.directory.parent):
+            if pid := holder(self._layout.lock):
+                os.kill(pid, signal.SIGKILL)
+                # Gone, not only unlocked: the kernel ends the whole namespace before it lets its first process go.
+                if not await_true(lambda: not Path(f"/proc/{pid}").exists(), _START_LIMIT_S):
+                    raise FoundError(f"lab {self.id}: its supervisor, process {pid}, was killed and is still there")
+            self._let_go()
+            self._sweep()
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     def alive(self) -> bool:
-        return _is_alive(self._load().get("pid"))
+        return holder(self._layout.lock) is not None
 
     def status(self) -> list[dict[str, Any]]:
-        """Per machine: name, suite, addresses, and whether it runs."""
-        alive = self.alive()
-        return [{**asdict(host.machine), "running": alive and host.running()} for host in self.hosts()]
+        """Per machine its name, suite, addresses, state (running, frozen, off) and link (plugged, unplugged)."""
+        return [host.status() for host in self.hosts()]
 
     def hosts(self) -> list[Host]:
-        found = [
-            Machine(**{**entry, "addresses": tuple(entry["addresses"])}) for entry in self._load().get("machines", [])
-        ]
-        return [Host(self, machine, f"v{index}") for index, machine in enumerate(found)]
+        return [Host(self, seat) for seat in self._layout.seats()]
 
     def host(self, name: str) -> Host:
-        """Raises InputError when the lab has none of this name."""
         for host in self.hosts():
             if host.name == name:
                 return host
-        raise InputError(
-            f"the lab has no host '{name}'; it has {', '.join(h.name for h in self.hosts()) or 'none: restante lab up'}"
-        )
+        known = ", ".join(host.name for host in self.hosts())
+        raise InputError(f"lab {self.id} has no host '{name}'; it has {known or 'none: restante lab up SPEC'}")
 
     def prefix(self) -> list[str]:
-        """Put before a command, it runs where the hosts are reached. Raises InputError when the lab is not up."""
-        pid = self._load().get("pid")
-        if not _is_alive(pid):
-            raise InputError("the lab is not up; start it with: restante lab up SPEC")
-        return ["nsenter", f"--target={pid}", "--mount", "--net", "--pid", "--"]
+        """Put before a command, it runs where the hosts are reached. Paths in it must be absolute."""
+        if pid := holder(self._layout.lock):
+            return ["nsenter", "-t", str(pid), "-m", "-n", "-p", "--"]
+        raise InputError(f"lab {self.id} is not up; start it with: restante lab up SPEC")
 
-    def inside(self, *argv: str) -> None:
-        done = subprocess.run([*self.prefix(), *argv], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise FoundError(f"the lab could not run {' '.join(argv)}: {done.stderr.strip()}")
+    def _compare(self, machines: Sequence[Machine], say: Say) -> None:
+        """A machine is what it was booted as: another suite or address under its name is refused, not half applied."""
+        if not self.alive():
+            return
+        asked = {machine.name: machine for machine in machines}
+        for host in self.hosts():
+            if host.name not in asked:
+                say(f"{host.name}: stays, though it is asked for no longer; restante lab down SPEC removes it")
+            elif changes := host.machine.differences(asked[host.name]):
+                raise InputError(
+                    f"lab {self.id}: {host.name} was booted with {changes}; take the lab down and up again to change it"
+                )
+        check_together((*asked.values(), *(host.machine for host in self.hosts() if host.name not in asked)))
 
     def _start(self, *, bound: bool) -> None:
-        ready = self.directory / "ready"
-        ready.unlink(missing_ok=True)
-        leash = ["setpriv", "--pdeathsig", "KILL"] if bound else []
-        namespaces = ["unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "--kill-child=SIGKILL"]
-        with (self.directory / "supervisor.log").open("wb") as log:
-            supervisor = subprocess.Popen(
-                [*leash, *namespaces, "sh", "-c", _GROUND.format(*CONTROLLER, ready)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        self._sweep()
+        self.directory.mkdir(exist_ok=True, mode=0o755)
+        self._layout.hosts_file.touch()
+        reader, writer = os.pipe() if bound else (None, None)
+        leash = [str(reader)] if bound else []
+        with self._layout.log.open("wb") as log:
+            self._supervisor = subprocess.Popen(
+                [*_NAMESPACES, sys.executable, "-m", "restante.lab.supervisor", str(self.directory), *leash],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
+                pass_fds=[reader] if reader is not None else [],
             )  # fmt: skip
-        deadline = time.monotonic() + 10
-        while not ready.exists():
-            if supervisor.poll() is not None or time.monotonic() > deadline:
-                supervisor.kill()
-                raise FoundError(
-                    f"the lab's namespaces could not be made: {(self.directory / 'supervisor.log').read_text()}"
-                )
-            time.sleep(0.01)
-        child = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children").read_text().split()[0]
-        self._state.write_text(json.dumps({"supervisor": supervisor.pid, "pid": int(child), "machines": []}))
+        if reader is not None:
+            os.close(reader)
+        self._leash = writer
+        process = self._supervisor
+        if not await_true(lambda: self.alive() or process.poll() is not None, _START_LIMIT_S) or not self.alive():
+            self._let_go()
+            said = last_words(self._layout.log.read_text(errors="replace"))
+            raise FoundError(f"lab {self.id}: the supervisor did not start:\n{said}")
 
-    def _prepare(self, host: Host, image: Image, machines: Sequence[Machine]) -> None:
-        """A disk of its own over the image, and the little that differs between hosts."""
-        folder, machine = host.directory, host.machine
-        for name in ("upper", "work", "root"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        (folder / "repo").symlink_to(image.repository)
-        lower = ":".join(str(layer) for layer in image.layers)
-        overlay = f"lowerdir={lower},upperdir={folder}/upper,workdir={folder}/work,volatile"
-        self.inside("mount", "-t", "overlay", "overlay", "-o", overlay, f"{folder}/root")
-        with self._mounted(host) as root:
-            _write(root / "etc/hostname", f"{machine.name}\n")
-            _write(root / "etc/hosts", _hosts_file(machines))
-            _write(root / "etc/ssh/sshd_config.d/lab.conf", f"Port {machine.ssh_port}\nUseDNS no\n")
-            _write(root / "etc/ssh/ssh_host_ed25519_key", (self.directory / "host_key").read_text(), 0o600)
-            _write(root / "etc/systemd/system/lab-sysctl.service", _sysctl_unit())
-            wants = root / "etc/systemd/system/sysinit.target.wants/lab-sysctl.service"
-            wants.parent.mkdir(parents=True, exist_ok=True)
-            wants.symlink_to("/etc/systemd/system/lab-sysctl.service")
-        self._login(host)
-
-    @contextmanager
-    def _mounted(self, host: Host) -> Iterator[Path]:
-        """The host's disk as this process sees it: the mount lives in the lab's own namespace."""
-        yield Path(f"/proc/{self._load()['pid']}/root{host.directory}/root")
-
-    def _login(self, host: Host) -> None:
-        user, root = host.machine.ssh_user, f"{host.directory}/root"
-        if user != "root":
-            self.inside("chroot", root, "useradd", "--create-home", "--shell", "/bin/bash", user)
-            with self._mounted(host) as tree:
-                _write(tree / "etc/sudoers.d/lab", f"{user} ALL=(ALL) NOPASSWD: ALL\n", 0o440)
-        home = "root" if user == "root" else f"home/{user}"
-        with self._mounted(host) as tree:
-            _write(tree / home / ".ssh/authorized_keys", (self.directory / "id_ed25519.pub").read_text(), 0o600)
-        self.inside("chroot", root, "chown", "-R", f"{user}:", f"/{home}/.ssh")
-
-    def _wire(self, host: Host) -> None:
-        name, link = host.name, host._link
-        script = [
-            f"ip netns add {name}",
-            f"ip link add {link} type veth peer name eth0 netns {name}",
-            f"ip link set {link} master br0 up",
-            f"ip netns exec {name} sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0",
-            f"ip -n {name} link set lo up",
-            f"ip -n {name} link set eth0 up",
-        ]
-        for address in host.machine.addresses:
-            length = ipaddress.ip_address(address).max_prefixlen
-            script.append(f"ip -n {name} addr add {address}/{length} dev eth0" + (" nodad" if ":" in address else ""))
-        script.append(f"ip -n {name} route add default dev eth0")
-        script.append(f"ip -n {name} -6 route add default dev eth0")
-        self.inside("sh", "-ec", "\n".join(script))
-
-    def _route(self, machines: Sequence[Machine]) -> None:
-        """From the controller to every host, and their names where the controller looks them up."""
-        lines = [f"ip route replace {address} dev br0" for machine in machines for address in machine.addresses]
-        hosts = self.directory / "hosts"
-        hosts.write_text(_hosts_file(machines))
-        self.inside("sh", "-ec", "\n".join([*lines, f"mount --bind {hosts} /etc/hosts"]))
-
-    def _write_ssh(self, machines: Sequence[Machine]) -> None:
-        for key in ("id_ed25519", "host_key"):
-            if not (self.directory / key).exists():
-                argv = [
-                    "ssh-keygen",
-                    "-q",
-                    "-t",
-                    "ed25519",
-                    "-N",
-                    "",
-                    "-C",
-                    "restante lab",
-                    "-f",
-                    str(self.directory / key),
-                ]
-                subprocess.run(argv, check=True, capture_output=True)
-        public = " ".join((self.directory / "host_key.pub").read_text().split()[:2])
-        (self.directory / "known_hosts").write_text(f"* {public}\n")
-        blocks = [
-            f"Host {machine.name} {' '.join(machine.addresses)}\n  User {machine.ssh_user}\n  Port {machine.ssh_port}\n"
-            for machine in machines
-        ]
-        names = [f"Host {machine.name}\n  HostName {machine.addresses[0]}\n" for machine in machines]
-        common = (
-            f"Host *\n  IdentityFile {self.directory}/id_ed25519\n  IdentitiesOnly yes\n  BatchMode yes\n"
-            f"  UserKnownHostsFile {self.directory}/known_hosts\n  StrictHostKeyChecking yes\n  ConnectTimeout 5\n"
-            f"  ControlMaster auto\n  ControlPath {self.directory}/%C\n  ControlPersist 60\n  LogLevel ERROR\n"
-        )
-        self.ssh_config.write_text("".join([*blocks, *names, common]))
-
-    def _remains(self) -> None:
-        """What namespaces do not take with them: cgroups, nspawn's propagation directories, and the hosts' disks."""
-        cgroup.remove(self.id)
-        for path in Path("/run/systemd/nspawn/propagate").glob(f"{self.id}-*"):
-            path.rmdir()
-        for host in self.hosts():
-            shutil.rmtree(host.directory, ignore_errors=True)
-        self._state.unlink(missing_ok=True)
-
-    def _load(self) -> dict[str, Any]:
-        try:
-            found: dict[str, Any] = json.loads(self._state.read_text())
-        except FileNotFoundError:
-            return {}
-        return found
-
-    def _save(self, machines: Sequence[Machine]) -> None:
-        beside = self._state.with_suffix(".new")
-        beside.write_text(json.dumps({**self._load(), "machines": [asdict(machine) for machine in machines]}))
-        beside.rename(self._state)
-
-
-def _is_alive(pid: int | None) -> bool:
-    """Ours, and not another process that got its number: the supervisor is `sleep infinity`."""
-    try:
-        return b"sleep\0infinity" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-
-
-def _kill(supervisor: int) -> None:
-    try:
-        os.kill(supervisor, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{supervisor}/cmdline").exists() and time.monotonic() < deadline:
-        with suppress(ChildProcessError):
-            os.waitpid(supervisor, os.WNOHANG)
-        if _gone(supervisor):
+    def _seat(self, machines: Sequence[Machine], made: Mapping[str, Image]) -> None:
+        """Make a place for each new machine, and let every machine and the controller know all of them by name."""
+        seated = {seat.name for seat in self._layout.seats()}
+        new = [machine for machine in machines if machine.name not in seated]
+        if not new:
             return
-        time.sleep(0.02)
+        everyone = [*new, *(host.machine for host in self.hosts())]
+        hosts = network.hosts_file([(machine.name, machine.addresses) for machine in everyone])
+        for path in (self._layout.hosts_file, *(self._on_disk(host, "etc/hosts") for host in self.hosts())):
+            path.write_text(hosts)
+        _, operator = ssh.key_pair(self._layout.ssh / "id_ed25519")
+        for machine in new:
+            seat = self._layout.seat(machine.name)
+            for directory in (seat.upper, seat.work, seat.root):
+                directory.mkdir(parents=True, exist_ok=True)
+            secret, _ = ssh.key_pair(self._host_key(machine))
+            furnish.write(seat.upper, furnish.files(machine, secret, operator, hosts))
+            Order(machine, made[machine.suite]).write(seat.order)
+        keys = {machine.name: ssh.key_pair(self._host_key(machine))[1] for machine in everyone}
+        (self._layout.ssh / "known_hosts").write_text(ssh.known_hosts(keys))
+        self.ssh_config.write_text(ssh.config(everyone, self._layout.ssh))
+
+    def _host_key(self, machine: Machine) -> Path:
+        return self._layout.seat(machine.name).directory / "host_key"
+
+    def _on_disk(self, host: Host, path: str) -> Path:
+        """A file of a host through the overlay, which is mounted in the lab's namespace only (proc_pid_root(5))."""
+        return (
+            Path(f"/proc/{holder(self._layout.lock)}/root") / str(self._layout.seat(host.name).root).lstrip("/") / path
+        )
+
+    def _let_go(self) -> None:
+        """Our ends of a supervisor that this process started."""
+        if self._leash is not None:
+            os.close(self._leash)
+            self._leash = None
+        if self._supervisor is not None:
+            self._supervisor.kill()
+            self._supervisor.wait(_START_LIMIT_S)
+            self._supervisor = None
+
+    def _sweep(self) -> None:
+        """What a dead lab leaves: empty cgroups and the disks, which a second life must not be mixed with."""
+        cgroup.remove(self._layout.cgroup)
+        shutil.rmtree(self._layout.machines, ignore_errors=True)
 
 
-def _gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
+def _check(machines: Sequence[Machine]) -> None:
+    check_together(tuple(machines))
+    for machine in machines:
+        for address in set(machine.addresses) & set(network.CONTROLLER):
+            raise InputError(
+                f"lab: {machine.name} has the address {address}, which the lab keeps for itself; give it another"
+            )
 
 
-def _write(path: Path, text: str, mode: int = 0o644) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    path.chmod(mode)
-
-
-def _hosts_file(machines: Sequence[Machine]) -> str:
-    lines = ["127.0.0.1 localhost", "::1 localhost"]
-    return (
-        "\n".join([*lines, *(f"{address} {machine.name}" for machine in machines for address in machine.addresses)])
-        + "\n"
-    )
-
-
-def _sysctl_unit() -> str:
-    script = (
-        f"mkdir -p /run/lab-sysctl; for key in {' '.join(READ_ONLY_SYSCTLS)}; do [ -e /proc/sys/$$key ] || continue; "
-        "file=/run/lab-sysctl/$$(echo $$key | tr / .); cat /proc/sys/$$key > $$file; mount --bind $$file /proc/sys/$$key; done"
-    )
-    return (
-        "[Unit]\nDescription=Files in place of kernel parameters that a container may not write\nDefaultDependencies=no\n"
-        f'Before=systemd-sysctl.service sysinit.target\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c "{script}"\n'
-    )
+def _greeting(host: Host) -> str:
+    failed, missing, machine = host.settle(), host.missing_sysctls(), host.machine
+    line = f"{host.name}: {machine.suite}, {', '.join(machine.addresses)}"
+    if failed:
+        line += f"; units failed: {', '.join(failed)}"
+    if missing:
+        line += f"; not in this kernel's network namespaces: {', '.join(missing)}"
+    return line
