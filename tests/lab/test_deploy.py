@@ -59,7 +59,7 @@ class Stage:
         return (self.folder / "output").read_text()
 
     def on(self, host: str, command: str) -> str:
-        done = self.lab.host(host).exec([command])
+        done = self.lab.host(host).exec(["sh", "-c", command])
         return (done.stdout + done.stderr).strip()
 
     def serves(self, host: str) -> str:
@@ -212,7 +212,7 @@ def test_a_firewall_that_cuts_everything_goes_away_by_itself(stage: Stage) -> No
         deadman.read_text().replace("SECONDS = 60", "SECONDS = 6").replace("COMPONENT = 20", "COMPONENT = 0")
     )
     outcome = stage.deploy(limit="edge-1")
-    assert "gone back to the one before by itself" in message(outcome)
+    assert "The host has put the release before back by itself" in message(outcome)
     assert "restante" not in stage.on("edge-1", "nft list tables")
     assert "No new connection confirmed the firewall" in stage.on("edge-1", "journalctl --no-pager -u restante-deadman")
 

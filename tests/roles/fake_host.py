@@ -30,10 +30,11 @@ class FakeUnit:
     active: str = "inactive"
     enabled: bool = False
     restarts: int = 0
+    sub: str = "waiting"
 
     def shown(self) -> str:
         state = "enabled" if self.enabled else "disabled"
-        lines = "LoadState=loaded", f"ActiveState={self.active}", "SubState=x", f"UnitFileState={state}"
+        lines = "LoadState=loaded", f"ActiveState={self.active}", f"SubState={self.sub}", f"UnitFileState={state}"
         return "\n".join([*lines, f"NRestarts={self.restarts}", ""])
 
 

@@ -345,10 +345,18 @@ def test_a_firewall_serves_only_when_confirmed(machine: Machine) -> None:
     machine.apply(firewall("r1", "one"))
     assert links(machine) == {"pending": "r1"}
     armed = [line for line in machine.system.log if "systemd-run" in line]
-    assert "nft delete table inet restante; exec /usr/bin/python3" in armed[0]
+    assert armed[0].endswith("|| nft delete table inet restante")
     apply.confirm(machine.host)
     assert machine.system.log[-1] == "stop restante-deadman.timer"
     assert links(machine) == {"current": "r1"}
+
+
+def test_a_confirmation_that_comes_too_late_is_refused(machine: Machine) -> None:
+    machine.apply(firewall("r1", "one"))
+    machine.system.units["restante-deadman.timer"] = FakeUnit("active", sub="running")
+    with pytest.raises(RefusedError, match="came too late"):
+        apply.confirm(machine.host)
+    assert links(machine) == {"pending": "r1"}
 
 
 def test_a_firewall_that_locks_out_goes_back(machine: Machine) -> None:

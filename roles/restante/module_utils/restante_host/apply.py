@@ -72,7 +72,9 @@ def apply(host: Host, new: Manifest, contents: Mapping[str, bytes], code: Path) 
 def confirm(host: Host) -> None:
     """A new connection came through the new firewall: the release serves."""
     store = Store(host)
-    with store.locked():
+    with store.locked(wait=True):
+        if not deadman.armed(host):
+            raise RefusedError("the connection came too late")
         deadman.disarm(host)
         store.commit()
 
@@ -80,10 +82,10 @@ def confirm(host: Host) -> None:
 def back(host: Host) -> str:
     """No new connection comes through: put the release before back now."""
     store = Store(host)
-    with store.locked():
+    with store.locked(wait=True):
         deadman.open_up(host)
         pending = store.linked("pending")
-        said = put_back(store, pending) if pending else "Nothing waits to be confirmed."
+        said = put_back(store, pending) if pending else "The host has put the release before back by itself."
         deadman.disarm(host)
         return said
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 from .errors import FailedError, RefusedError
 from .manifest import STATE
 from .store import Store
 from .system import Host
+from .units import states
 
 UNIT = "restante-deadman"
 TABLE = ("nft", "delete", "table", "inet", "restante")
@@ -28,8 +30,10 @@ def arm(host: Host, code: Path, components: int) -> None:
     shutil.copyfile(code, kept)
     kept.chmod(0o600)
     disarm(host)
-    program = f"import sys; sys.path.insert(0, {str(kept)!r}); from {__name__} import fire; sys.exit(fire())"
-    back = f"{shlex.join(TABLE)}; exec /usr/bin/python3 -c {shlex.quote(program)}"
+    with zipfile.ZipFile(kept, "a") as archive:
+        archive.writestr("__main__.py", f"import sys\nfrom {__name__} import fire\nsys.exit(fire())\n")
+    # No character here that a unit file would escape: systemd 252 misreads its own `\;` after a daemon-reload.
+    back = f"/usr/bin/python3 {kept} || {shlex.join(TABLE)}"
     seconds = SECONDS + SECONDS_PER_COMPONENT * components
     timer = ["--unit", UNIT, f"--on-active={seconds}", "--timer-property=AccuracySec=1s"]
     armed = host.system.run(["systemd-run", "--quiet", "--collect", *timer, "/bin/sh", "-c", back])
@@ -40,6 +44,12 @@ def arm(host: Host, code: Path, components: int) -> None:
 def open_up(host: Host) -> None:
     """Take our table away. What serves next loads its own, or has none; a component without a unit leaves it behind."""
     host.system.run(TABLE)
+
+
+def armed(host: Host) -> bool:
+    """Does the timer still wait? One that fired has taken the release back, is about to, or could not."""
+    timer = f"{UNIT}.timer"
+    return states(host, [timer])[timer].sub == "waiting"
 
 
 def disarm(host: Host) -> None:
@@ -53,10 +63,13 @@ def fire() -> int:
     host = Host()
     store = Store(host)
     try:
-        with store.locked():
+        with store.locked(wait=True):
             pending = store.linked("pending")
-            said = put_back(store, pending) if pending else "Nothing waits to be confirmed."
+            if pending is None:
+                return 0
+            open_up(host)
+            said, code = put_back(store, pending), 0
     except (FailedError, RefusedError, OSError) as error:
-        said = f"The release before could not be put back: {error}"
+        said, code = f"The release before could not be put back: {error}", 1
     sys.stderr.write(f"No new connection confirmed the firewall. {said}\n")
-    return 0
+    return code

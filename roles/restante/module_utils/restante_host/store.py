@@ -37,14 +37,14 @@ class Store:
         self.kept = Host(self.base / "originals", host.system)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Two deploys at once would each undo the other's files."""
+    def locked(self, *, wait: bool = False) -> Iterator[None]:
+        """Two deploys at once would each undo the other's files. `wait`: for what ends a deploy, and must not fail."""
         self.base.mkdir(parents=True, exist_ok=True)
         for private in (self.releases, self.kept.root):
             private.mkdir(mode=0o700, exist_ok=True)
         with (self.base / "lock").open("w") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise RefusedError(
                     "another deploy is at work on this host: wait for it to end, then try again"
@@ -103,9 +103,7 @@ class Store:
         """The pending release serves."""
         pending, current = self._identity("pending"), self._identity("current")
         if pending is None:
-            raise RefusedError(
-                "no release waits to be confirmed on this host: it has gone back to the one before by itself"
-            )
+            raise RefusedError("no release waits to be confirmed on this host")
         if current is not None and current != pending:
             self._link("previous", current)
         self._link("current", pending)
