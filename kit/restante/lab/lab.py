@@ -112,8 +112,8 @@ class Lab:
         for host in self.hosts():
             if host.name == name:
                 return host
-        known = ", ".join(host.name for host in self.hosts())
-        raise InputError(f"lab {self.id} has no host '{name}'; it has {known or 'none: restante lab up SPEC'}")
+        self.prefix()  # a lab that is not up says so, rather than that it has no hosts
+        raise InputError(f"lab {self.id} has no host '{name}'; it has {', '.join(host.name for host in self.hosts())}")
 
     def prefix(self) -> list[str]:
         """Put before a command, it runs where the hosts are reached. Paths in it must be absolute."""
