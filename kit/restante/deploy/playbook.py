@@ -84,8 +84,11 @@ def deploy(
     bundle = bundle.resolve()
     hosts = _hosts(bundle, limit)
     variables: dict[str, Any] = {"restante_secrets": str(secrets.resolve()), "restante_rollback": rollback}
+    settings = dict(environment or {})
     if ssh_config:
         variables["ansible_ssh_common_args"] = f"-F {ssh_config}"
+        # Ansible's own control sockets are found by address, and two labs may have the same: only the file's are used.
+        settings["ANSIBLE_SSH_ARGS"] = ""
     argv = [*prefix, str(_program()), "--inventory", str(bundle / "inventory.yml"), str(bundle / "site.yml")]
     argv += ["--extra-vars", json.dumps(variables), *(["--check", "--diff"] if check else [])]
     argv += ["--limit", ",".join(hosts)] if limit else []
@@ -94,7 +97,7 @@ def deploy(
         summary = Path(folder) / "summary.json"
         done = subprocess.run(
             argv,
-            env=_environment(bundle, len(hosts), summary) | dict(environment or {}),
+            env=_environment(bundle, len(hosts), summary) | settings,
             stdin=subprocess.DEVNULL,
             stdout=output,
             check=False,

@@ -59,6 +59,7 @@ def test_the_call_and_what_came_of_it(monkeypatch: pytest.MonkeyPatch, bundle: P
         "restante_rollback": True,
         "ansible_ssh_common_args": "-F /lab/ssh_config",
     }
+    assert env["ANSIBLE_SSH_ARGS"] == ""
     assert (env["TOKEN"], env["ANSIBLE_FORKS"], env["ANSIBLE_STDOUT_CALLBACK"]) == ("x", "1", "restante")
 
 
