@@ -51,7 +51,7 @@ class Fleet:
         return {(row["id"], row["host"]) for row in json.loads(done.stdout) if row["outcome"] == "failed"}
 
     def on(self, host: str, script: str) -> str:
-        done = self.lab.host(host).exec(["sh", "-c", f"'{script}'"])
+        done = self.lab.host(host).exec(["sh", "-c", script])
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
@@ -171,7 +171,7 @@ def test_a_broken_override_is_refused_and_the_hosts_still_serve(two_tier: Fleet)
     ("host", "disturb", "mend", "expected"),
     [
         ("app-1", "sysctl -qw net.ipv4.tcp_retries2=15", "sysctl -qw net.ipv4.tcp_retries2=8", "kernel-as-planned"),
-        ("edge-1", "echo >> /etc/nginx/restante/site.conf", "sed -i \\$d /etc/nginx/restante/site.conf", "files-as-rendered"),
+        ("edge-1", "echo >> /etc/nginx/restante/site.conf", "sed -i '$d' /etc/nginx/restante/site.conf", "files-as-rendered"),
         ("edge-2", "systemctl stop restante-tls.path", "systemctl start restante-tls.path", "certificate-watched"),
         ("app-2", "nft delete table inet restante", "systemctl restart restante-firewall", "firewall-as-planned"),
     ],
@@ -201,10 +201,10 @@ def test_a_renewed_certificate_is_taken_and_a_wrong_one_is_refused(two_tier: Fle
     chain, key = certificate(tmp_path / "other", "mail.example.org")
     put = "cat > /etc/restante/tls/{0}.new && mv /etc/restante/tls/{0}.new /etc/restante/tls/{0}"
     edge = two_tier.lab.host("edge-1")
-    edge.exec([put.format("fullchain.pem")], input_=chain)
+    edge.exec(["sh", "-c", put.format("fullchain.pem")], input=chain)
     until(lambda: "does not belong" in two_tier.on("edge-1", "journalctl -t restante-alert -o cat"), "the alert")
     assert two_tier.on("edge-1", served) == before, "nginx keeps the pair that belongs together"
-    edge.exec([put.format("privkey.pem")], input_=key)
+    edge.exec(["sh", "-c", put.format("privkey.pem")], input=key)
     until(lambda: two_tier.on("edge-1", served) != before, "the reload with the new certificate")
     assert "2 unchanged" not in two_tier.deploy("--limit", "edge-1")
     until(lambda: two_tier.on("edge-1", served) == before, "the deployed certificate")
