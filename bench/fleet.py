@@ -13,12 +13,13 @@ from bench.measure import line, median_seconds
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/unit"))
 
+from specs import NOW, many_hosts
+
 from restante.plan.build import Plan, build
 from restante.plan.facts import Facts
 from restante.render.bundle import render_bundle
 from restante.render.write import write
 from restante.spec.load import parse
-from specs import NOW, many_hosts
 
 HOSTS = 1000
 FILES_FOR_ANSIBLE = 20
@@ -61,7 +62,7 @@ def main() -> None:
     text = json.dumps(many_hosts(HOSTS))
     plan = check(text)
     bundle = render_bundle(plan)
-    memory = Path("/dev/shm")  # noqa: S108 - where it exists, so that the disk's noise is in neither figure
+    memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as scratch:
         out = Path(scratch) / "out"
         seconds = median_seconds(lambda: write(render_bundle(check(text)), out))

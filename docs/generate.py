@@ -40,7 +40,9 @@ def pages() -> dict[str, str]:
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows)]) + "\n"
+    return (
+        "\n".join([*lines, *(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows)]) + "\n"
+    )
 
 
 def _spec() -> str:
@@ -74,7 +76,12 @@ def _inner(kind: Any, suffix: str = "") -> Iterator[tuple[type[BaseModel], str]]
 def _type(kind: Any, metadata: list[Any] | None = None) -> str:
     for name in _NAMES:
         alias = getattr(values, name)
-        if get_origin(alias) is Annotated and get_args(alias)[0] == kind and metadata and get_args(alias)[1] in metadata:
+        if (
+            get_origin(alias) is Annotated
+            and get_args(alias)[0] == kind
+            and metadata
+            and get_args(alias)[1] in metadata
+        ):
             return name
         if alias == kind:
             return name
@@ -95,14 +102,23 @@ def _type(kind: Any, metadata: list[Any] | None = None) -> str:
 def _default(value: Any) -> str:
     if value is None or value in ((), {}):
         return ""
-    return "see below" if isinstance(value, BaseModel) else f"`{value}`".replace("True", "true").replace("False", "false")
+    return (
+        "see below" if isinstance(value, BaseModel) else f"`{value}`".replace("True", "true").replace("False", "false")
+    )
 
 
 def _values() -> str:
     loaded = load(resources.examples() / "two-tier.yml")
     plan = build(loaded, gather(loaded))
     rows = [
-        [f"`{value.key}`", f"{value.value} {value.unit}", f"`{value.spec_key}`", value.because, value.risk, value.source]
+        [
+            f"`{value.key}`",
+            f"{value.value} {value.unit}",
+            f"`{value.spec_key}`",
+            value.because,
+            value.risk,
+            value.source,
+        ]
         for value in plan.values.values()
     ]
     head = ["key", "in two-tier.yml", "steered by", "why", "otherwise", "source"]
@@ -111,7 +127,15 @@ def _values() -> str:
 
 def _paths() -> str:
     rows = [
-        [f"`{hop.id}`", str(hop.idle_s or ""), str(hop.age_s or ""), hop.rearmed_by, hop.on_expiry, hop.confidence, hop.source]
+        [
+            f"`{hop.id}`",
+            str(hop.idle_s or ""),
+            str(hop.age_s or ""),
+            hop.rearmed_by,
+            hop.on_expiry,
+            hop.confidence,
+            hop.source,
+        ]
         for hop in known().values()
     ]
     head = ["id", "idle s", "age s", "re-armed by", "on expiry", "confidence", "source"]
@@ -122,7 +146,11 @@ def _command() -> str:
     parts = ["# The command\n\nExit status: 0 done, 1 something was found or failed, 2 the input is wrong.\n"]
     for verb in VERBS:
         command: click.Command = importlib.import_module(f"restante.cli.{verb}").command
-        commands = [(f"{verb} {name}", inner) for name, inner in command.commands.items()] if isinstance(command, click.Group) else []
+        commands = (
+            [(f"{verb} {name}", inner) for name, inner in command.commands.items()]
+            if isinstance(command, click.Group)
+            else []
+        )
         for name, item in [(verb, command), *commands]:
             with click.Context(item, info_name=f"restante {name}", max_content_width=110) as context:
                 parts.append(f"## restante {name}\n\n```text\n{item.get_help(context)}\n```\n")
@@ -133,10 +161,21 @@ def _checks() -> str:
     rows = []
     for path in sorted(resources.checks().glob("test_*.py")):
         for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.FunctionDef) and node.decorator_list and isinstance(node.decorator_list[0], ast.Call):
+            if (
+                isinstance(node, ast.FunctionDef)
+                and node.decorator_list
+                and isinstance(node.decorator_list[0], ast.Call)
+            ):
                 mark = {word.arg: ast.literal_eval(word.value) for word in node.decorator_list[0].keywords}
                 if "id" in mark:
-                    rows.append([f"`{mark['id']}`", f"{mark['cause']}: {CAUSES[mark['cause']]}", f"`{mark['key']}`", mark["component"] or "every host"])
+                    rows.append(
+                        [
+                            f"`{mark['id']}`",
+                            f"{mark['cause']}: {CAUSES[mark['cause']]}",
+                            f"`{mark['key']}`",
+                            mark["component"] or "every host",
+                        ]
+                    )
     return f"# Checks\n\nWhat `restante verify` looks at; `--only ID` narrows.\n\n{_table(['id', 'cause', 'spec key', 'on'], rows)}"
 
 

@@ -35,7 +35,7 @@ class Fleet:
     def restante(self, *argv: str, status: int = 0) -> str:
         verb, *rest = argv
         where = ["lab", verb] if verb in {"up", "down"} else [verb]
-        command = [sys.executable, "-m", "restante.cli", *where, str(self.spec), *rest]
+        command = [sys.executable, "-m", "restante", *where, str(self.spec), *rest]
         done = subprocess.run(command, capture_output=True, text=True, timeout=200)
         assert done.returncode == status, f"{argv}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
@@ -46,7 +46,7 @@ class Fleet:
 
     def failed(self, *argv: str) -> set[tuple[str, str]]:
         """Checks that fail now, as (id, host)."""
-        command = [sys.executable, "-m", "restante.cli", "verify", str(self.spec), "--lab", "--quick", "--json", *argv]
+        command = [sys.executable, "-m", "restante", "verify", str(self.spec), "--lab", "--quick", "--json", *argv]
         done = subprocess.run(command, capture_output=True, text=True, timeout=200)
         return {(row["id"], row["host"]) for row in json.loads(done.stdout) if row["outcome"] == "failed"}
 

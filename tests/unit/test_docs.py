@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from restante.cli.main import VERBS
 
 ROOT = Path(__file__).parents[2]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -29,15 +28,13 @@ def command(
     """Compare all hosts with SPEC, then change those that differ, one at a time, tier by tier.
 
     Each host tests the whole new release before anything changes, and goes back to the one before by itself when a
-    service does not come up. The run stops at the first failure. Secrets given as file: are relative to
-    $RESTANTE_SECRETS_DIR, or to the current folder.
+    service does not come up. The run stops at the first failure. References (file:PATH) are relative to SPEC's folder.
 
     Exit status: 0 every host is as the spec says, 1 a host failed or could not be reached, 2 the input is wrong.
     """
-    secrets = Path(os.environ.get("RESTANTE_SECRETS_DIR") or Path.cwd())
     with bundle_at(spec, bundle) as rendered:
         outcome = deploy(
-            rendered, check=check, limit=limit, rollback=rollback, secrets=secrets,
+            rendered, check=check, limit=limit, rollback=rollback, secrets=spec.parent,
             output=sys.stderr if as_json else None, **_lab(spec, rendered) if lab else {},
         )  # fmt: skip
     if as_json:

@@ -78,5 +78,6 @@ def shipped() -> Bundle:
 
 def _tree(root: Path, name: str) -> Iterator[tuple[str, bytes]]:
     for path in sorted(root.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
+        inside = path.relative_to(root).parts
+        if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in inside):
             yield f"{name}/{path.relative_to(root)}", path.read_bytes()

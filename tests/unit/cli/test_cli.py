@@ -17,7 +17,7 @@ EXAMPLE = str(resources.examples() / "websocket-only.yml")
 
 def restante(*argv: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-m", "restante.cli", *argv], capture_output=True, text=True, check=False, cwd=cwd
+        [sys.executable, "-m", "restante", *argv], capture_output=True, text=True, check=False, cwd=cwd
     )
     assert "Traceback" not in done.stderr
     return done
@@ -37,7 +37,7 @@ def test_what_works_exits_0(argv: list[str]) -> None:
         (["explain", EXAMPLE, "--file", "back:/etc/x"], "'back' is no host of this spec"),
         (["explain", EXAMPLE, "--file", "front:/etc/x"], "front gets no file /etc/x"),
         (["diff", EXAMPLE, "/nowhere"], "/nowhere is no bundle"),
-        (["lab", "exec", EXAMPLE, "front", "true"], "the lab has no host 'front'"),
+        (["lab", "exec", EXAMPLE, "front", "true"], "is not up; start it with: restante lab up SPEC"),
         (["init", ".", "--example", "none"], "there is no example 'none'"),
         (["frobnicate"], "No such command 'frobnicate'"),
     ],

@@ -1,3 +1,0 @@
-from restante.cli.main import run
-
-run()
