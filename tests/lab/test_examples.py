@@ -17,8 +17,22 @@ from restante import resources
 from restante.lab.authority import certificate
 from restante.lab.lab import Lab
 from restante.lab.machine import lab_directory
+from restante.lab.network import CONTROLLER
 
 pytestmark = pytest.mark.lab
+RECEIVER = """
+import http.server, sys
+class Receiver(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        print(self.path, self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self.send_response(204)
+        self.end_headers()
+    def log_message(self, *words):
+        pass
+server = http.server.HTTPServer((sys.argv[1], 8099), Receiver)
+print("ready")
+server.serve_forever()
+"""
 HELD = Path(__file__).with_name("held_socket.py")
 
 
@@ -85,6 +99,30 @@ def test_an_example_is_deployed_and_verified(example: str, tmp_path: Path) -> No
     finally:
         fleet.restante("down")
     assert not fleet.lab.directory.exists()
+
+
+def test_a_webhook_is_told_and_the_dead_mans_beat_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = Fleet(tmp_path, "single-host")
+    monkeypatch.setenv("HOOK", f"http://{CONTROLLER[0]}:8099/hook")
+    monkeypatch.setenv("BEAT", f"http://{CONTROLLER[0]}:8099/beat")
+    fleet.spec.write_text(fleet.original + "alert: {webhook: env:HOOK, beat: env:BEAT}\n")
+    try:
+        fleet.restante("up")
+        command = [*fleet.lab.prefix(), sys.executable, "-u", "-c", RECEIVER, CONTROLLER[0]]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as receiver:
+            assert receiver.stdout
+            assert receiver.stdout.readline() == "ready\n"
+            fleet.deploy()
+            fleet.on("solo", "systemctl start restante-beat.service")
+            fleet.on("solo", "/usr/local/lib/restante/alert message drill 'a person is needed'")
+            heard = ""
+            while not ("/beat" in heard and "a person is needed" in heard):
+                line = receiver.stdout.readline()
+                assert line, f"the receiver ended after {heard}"
+                heard += line
+            receiver.kill()
+    finally:
+        fleet.restante("down")
 
 
 def test_two_tiers_are_deployed_and_a_second_run_changes_nothing(two_tier: Fleet) -> None:
@@ -183,6 +221,18 @@ def test_verify_names_what_was_disturbed(two_tier: Fleet, host: str, disturb: st
     finally:
         two_tier.on(host, mend)
     assert two_tier.failed("--limit", host) == set()
+
+
+def test_a_waiver_with_its_reason_lets_one_check_fail(two_tier: Fleet) -> None:
+    waiver = "waivers: [{check: kernel-as-planned, host: app-1, because: the vendor asked for a trace}]\n"
+    two_tier.spec.write_text(two_tier.original + waiver)
+    two_tier.on("app-1", "sysctl -qw net.ipv4.tcp_retries2=15")
+    try:
+        shown = two_tier.restante("verify", "--lab", "--quick", "--only", "kernel-as-planned")
+    finally:
+        two_tier.on("app-1", "sysctl -qw net.ipv4.tcp_retries2=8")
+        two_tier.spec.write_text(two_tier.original)
+    assert "waived: kernel-as-planned on app-1: the vendor asked for a trace" in shown
 
 
 def test_a_killed_service_comes_back_and_a_person_is_told(two_tier: Fleet) -> None:
