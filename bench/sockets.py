@@ -16,15 +16,22 @@ from restante.plan.sizing import TUNNEL_BYTES
 
 TUNNELS = 400
 HOLD = """
-import socket, ssl, sys
-from websockets.sync.client import connect
-context = ssl.create_default_context(cafile=sys.argv[1])
-held = []
-for _ in range(int(sys.argv[2])):
-    plain = socket.create_connection(("192.0.2.21", 443), 10)
-    held.append(connect("wss://agents.example.org/ws", sock=plain, ssl=context, ping_interval=None, compression=None))
-print("held", flush=True)
-sys.stdin.read()
+import asyncio, socket, ssl, sys
+from contextlib import AsyncExitStack
+from websockets.asyncio.client import connect
+
+async def hold():
+    context = ssl.create_default_context(cafile=sys.argv[1])
+    options = {"ssl": context, "ping_interval": None, "compression": None}
+    async with AsyncExitStack() as stack:
+        for _ in range(int(sys.argv[2])):
+            plain = socket.create_connection(("192.0.2.21", 443), 10)
+            plain.setblocking(False)
+            await stack.enter_async_context(connect("wss://agents.example.org/ws", sock=plain, **options))
+        print("held", flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+asyncio.run(hold())
 """
 # Private memory of nginx's workers, and the kernel's socket memory of the host's network namespace, in bytes.
 WEIGH = (

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import socket
 import ssl
-import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from http.client import HTTPSConnection
 from typing import Any
 
 import pytest
 from bundle import Bundle, Expected
-from websockets.sync.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 check = pytest.mark.check
 PATIENCE_S = 10
@@ -47,8 +50,10 @@ class Wire:
             plain.close()
             raise Expected(f"a certificate chain that a client accepts for {self.domain}", error) from None
 
-    def websocket(self, host: str, path: str) -> ClientConnection:
+    def websocket(self, host: str, path: str) -> connect:
+        """asyncio's, not the threaded client: with that one two threads share a TLS object, and Python 3.11 corrupts it."""
         plain = socket.create_connection((self.address(host), 443), PATIENCE_S)
+        plain.setblocking(False)
         uri = f"wss://{self.domain}{path}"
         return connect(uri, sock=plain, ssl=self.context, ping_interval=None, compression=None, open_timeout=PATIENCE_S)
 
@@ -65,31 +70,30 @@ def wire(bundle: Bundle, request: pytest.FixtureRequest) -> Wire:
 
 
 @pytest.fixture(scope="session")
-def idle(
-    wire: Wire, bundle: Bundle, request: pytest.FixtureRequest
-) -> Iterator[dict[str, tuple[float, list[ClientConnection]]]]:
-    """One silent WebSocket per edge and route, all opened at once so that they are idle side by side."""
-    wanted = request.config.getoption("--restante-host") or bundle.with_component("nginx")
-    found = {}
-    for host in set(wanted) & set(bundle.with_component("nginx")):
-        try:
-            found[host] = (time.monotonic(), [wire.websocket(host, path) for path in wire.routes("websocket")])
-        except (OSError, Exception):
-            found[host] = (0.0, [])
-    yield found
-    for _, sockets in found.values():
-        for held in sockets:
-            held.close()
+def idle(wire: Wire, life: Any) -> Iterator[dict[str, Future[None]]]:
+    """One silent WebSocket per edge and route, all at once, so that they are idle side by side."""
+    hosts = [host for host in life.facts if host in wire.bundle.with_component("nginx")]
+    with ThreadPoolExecutor(max_workers=len(hosts)) as pool:
+        yield {host: pool.submit(asyncio.run, silent(wire, host)) for host in hosts}
 
 
-def pong(held: ClientConnection, path: str) -> None:
+async def silent(wire: Wire, host: str) -> None:
+    """Open a WebSocket on every route, say nothing for longer than nginx's default timeout, and want a pong then."""
+    async with AsyncExitStack() as stack:
+        held = {path: await stack.enter_async_context(wire.websocket(host, path)) for path in wire.routes("websocket")}
+        await asyncio.sleep(IDLE_S)
+        for path, connection in held.items():
+            await pong(connection, path)
+
+
+async def pong(held: ClientConnection, path: str) -> None:
     """Every WebSocket server answers a ping (RFC 6455, 5.5.2)."""
     try:
-        answered = held.ping().wait(PATIENCE_S)
-    except Exception as error:
-        raise Expected(f"an open WebSocket on {path}", repr(error)) from None
-    if not answered:
-        raise Expected(f"a pong on {path} within {PATIENCE_S} s", "silence")
+        await asyncio.wait_for(await held.ping(), PATIENCE_S)
+    except TimeoutError:
+        raise Expected(f"a pong on {path} within {PATIENCE_S} s", "silence") from None
+    except ConnectionClosed as closed:
+        raise Expected(f"an open WebSocket on {path}", f"closed: {closed}") from None
 
 
 @check(id="certificate-accepted", cause=4, key="tls", component="nginx")
@@ -106,11 +110,16 @@ def test_certificate(wire: Wire, host_name: str) -> None:
 def test_websocket(wire: Wire, life: Any, host_name: str) -> None:
     """Upgraded, answering, and with a keepalive timer on the edge's own socket."""
     for path in wire.routes("websocket"):
-        with wire.websocket(host_name, path) as held:
-            pong(held, path)
-            shown = life.host(host_name).run(_WHEN_QUIET.format(held.local_address[1])).stdout
-            if "keepalive" not in shown:
-                raise Expected("a keepalive timer on the edge's socket", shown.strip() or "no such socket")
+        asyncio.run(upgraded(wire, life.host(host_name), host_name, path))
+
+
+async def upgraded(wire: Wire, host: Any, name: str, path: str) -> None:
+    async with wire.websocket(name, path) as held:
+        await pong(held, path)
+        look = _WHEN_QUIET.format(held.local_address[1])
+        shown = (await asyncio.to_thread(host.run, look)).stdout
+        if "keepalive" not in shown:
+            raise Expected("a keepalive timer on the edge's socket", shown.strip() or "no such socket")
 
 
 @check(id="sse-through-edge", cause=5, key="edge.routes", component="nginx")
@@ -137,11 +146,6 @@ def test_longpoll(wire: Wire, host_name: str) -> None:
 
 
 @check(id="websocket-idle", cause=3, key="edge.socket_read_timeout", component="nginx", slow=True)
-def test_idle(wire: Wire, idle: dict[str, tuple[float, list[ClientConnection]]], host_name: str) -> None:
+def test_idle(idle: dict[str, Future[None]], host_name: str) -> None:
     """Silent for longer than nginx's default timeout, and still there."""
-    since, sockets = idle[host_name]
-    if not sockets and wire.routes("websocket"):
-        raise Expected("a WebSocket to hold", "the edge refused it; see websocket-through-edge")
-    time.sleep(max(0.0, since + IDLE_S - time.monotonic()))
-    for path, held in zip(wire.routes("websocket"), sockets, strict=False):
-        pong(held, path)
+    idle[host_name].result(IDLE_S + 3 * PATIENCE_S)
