@@ -12,7 +12,9 @@ from restante.spec.model import Spec, Tier
 ACCEPTS_PER_SECOND = (
     200  # new TLS connections that one small edge takes beside its work; bench/ prints the measured figure
 )
-TUNNEL_BYTES = 80 << 10  # one idle tunnel of nginx with TLS: bench/sockets.py measured 67 KiB over 400; a fifth to spare
+TUNNEL_BYTES = (
+    80 << 10
+)  # one idle tunnel of nginx with TLS: bench/sockets.py measured 67 KiB over 400; a fifth to spare
 BASE_BYTES = 256 << 20  # the system, nginx and its caches before the first agent
 DEFAULT_PORTS = 28_232  # ip_local_port_range 32768-60999
 WIDEST_PORTS = 64_512  # 1024-65535
