@@ -25,6 +25,16 @@ def expect(what: str, expected: object, found: object) -> None:
         raise Expected(f"{what}: {expected}", found)
 
 
+def seconds(text: str) -> int:
+    """systemd shows a duration as "1min 30s"."""
+    units = {"min": 60, "s": 1, "h": 3600, "ms": 0}
+    total = 0
+    for word in text.split():
+        digits = "".join(character for character in word if character.isdigit())
+        total += int(digits or 0) * units.get(word[len(digits) :], 0)
+    return total
+
+
 @dataclass(frozen=True)
 class Bundle:
     """`hosts`: name -> its manifest. `inventory`: name -> how ansible, and so we, reach it."""

@@ -33,7 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "check(id, cause, key, component): one check; runs on hosts that have the component"
+        "markers",
+        "check(id, cause, key, component, kind, slow): one check, on hosts with the component and for routes of the kind",
     )
     config.stash[ROWS] = []
     config.stash[BUNDLE] = Bundle.read(HERE.parent)
@@ -106,6 +107,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     only, quick = config.getoption("--restante-only"), config.getoption("--quick")
     known = {_mark(item)["id"] for item in items}
+    kinds = {route["kind"] for route in config.stash[BUNDLE].plan["routes"]}
     if unknown := set(only) - known:
         raise pytest.UsageError(f"there is no check {', '.join(sorted(unknown))}; accepted: {', '.join(sorted(known))}")
     left_out = [
@@ -114,6 +116,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if not isinstance(item.callspec.params["host_name"], str)  # type: ignore[attr-defined] # no host has the component
         or (only and _mark(item)["id"] not in only)
         or (quick and _mark(item).get("slow"))
+        or _mark(item).get("kind", "") not in {"", *kinds}
     ]
     config.hook.pytest_deselected(items=left_out)
     items[:] = sorted((item for item in items if item not in left_out), key=lambda item: bool(_mark(item).get("slow")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from bundle import Bundle, Expected, expect
+from bundle import Bundle, Expected, expect, seconds
 from nginx_syntax import Directive, parse
 
 check = pytest.mark.check
@@ -20,9 +20,12 @@ def _flat(directive: Directive) -> list[Directive]:
     return [directive, *(inner for child in directive.block or [] for inner in _flat(child))]
 
 
-def location(facts: dict[str, Any], path: str) -> dict[str, list[list[str]]]:
-    """Directives of a route's location: name -> argument lists."""
-    for directive in http(facts):
+def location(bundle: Bundle, facts: dict[str, Any], path: str) -> dict[str, list[list[str]]]:
+    """Directives of a route's location in the spec's own server: name -> argument lists."""
+    name = ("server_name", [bundle.plan["domain"]])
+    servers = [directive for directive in http(facts) if directive.name == "server" and directive.block]
+    ours = [server for server in servers if name in [(inner.name, inner.args) for inner in server.block or []]]
+    for directive in (inner for server in ours for inner in server.block or []):
         if directive.name == "location" and directive.args == [path]:
             found: dict[str, list[list[str]]] = {}
             for inner in directive.block or []:
@@ -39,14 +42,14 @@ def test_timeouts(bundle: Bundle, facts: dict[str, Any]) -> None:
         expect(
             f"proxy_read_timeout of {route['path']}",
             [[f"{seconds}s"]],
-            location(facts, route["path"])["proxy_read_timeout"],
+            location(bundle, facts, route["path"])["proxy_read_timeout"],
         )
 
 
 @check(id="upgrade-headers", cause=3, key="edge.routes", component="nginx")
 def test_upgrade(bundle: Bundle, facts: dict[str, Any]) -> None:
     for route in bundle.plan["routes"]:
-        found = location(facts, route["path"])
+        found = location(bundle, facts, route["path"])
         expect(f"proxy_http_version of {route['path']}", [["1.1"]], found.get("proxy_http_version"))
         if route["kind"] == "websocket":
             for header in (["Upgrade", "$http_upgrade"], ["Connection", "$connection_upgrade"]):
@@ -60,6 +63,8 @@ def test_keepalive(bundle: Bundle, facts: dict[str, Any]) -> None:
     listens = [
         directive.args for directive in http(facts) if directive.name == "listen" and directive.args[0].endswith("443")
     ]
+    if not listens:
+        raise Expected("a listener on port 443", "none in nginx -T")
     for arguments in listens:
         if f"so_keepalive={idle}s:{interval}s:{probes}" not in arguments:
             raise Expected(f"so_keepalive={idle}s:{interval}s:{probes} on listen {arguments[0]}", " ".join(arguments))
@@ -67,16 +72,27 @@ def test_keepalive(bundle: Bundle, facts: dict[str, Any]) -> None:
         expect(
             f"proxy_socket_keepalive of {route['path']}",
             [["on"]],
-            location(facts, route["path"]).get("proxy_socket_keepalive"),
+            location(bundle, facts, route["path"]).get("proxy_socket_keepalive"),
         )
 
 
 @check(id="accept-backlog", cause=6, key="edge.backlog", component="nginx")
 def test_backlog(bundle: Bundle, facts: dict[str, Any]) -> None:
     rows = [line.split() for line in facts["listening"].splitlines()]
-    for row in rows:
-        if row[3].endswith(":443"):
-            expect(f"listen queue of {row[3]}", str(bundle.value("edge.backlog")), row[2])
+    found = {row[3]: row[2] for row in rows if row[3].endswith(":443")}
+    if not found:
+        raise Expected("a listener on port 443", "none")
+    for address, queue in found.items():
+        expect(f"listen queue of {address}", str(bundle.value("edge.backlog")), queue)
+
+
+@check(id="drain-before-stop", cause=5, key="edge.drain", component="nginx")
+def test_stop_timeout(bundle: Bundle, facts: dict[str, Any]) -> None:
+    expect(
+        "TimeoutStopSec of nginx",
+        bundle.value("edge.stop_timeout"),
+        seconds(facts["units"]["nginx.service"]["TimeoutStopUSec"]),
+    )
 
 
 @check(id="worker-limits", cause=5, key="edge.nofile", component="nginx")

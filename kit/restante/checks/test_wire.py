@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import os
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from http.client import HTTPSConnection
 from typing import Any
 
 import pytest
 from bundle import Bundle, Expected
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 check = pytest.mark.check
 PATIENCE_S = 10
@@ -29,11 +30,13 @@ _WHEN_QUIET = (
 
 
 class Wire:
-    """Connections to one address of the edge under the spec's own name."""
+    """Connections to an edge's first address under the spec's own name, with $RESTANTE_VERIFY_TOKEN if it is set."""
 
     def __init__(self, bundle: Bundle, ca: str | None) -> None:
         self.domain = bundle.plan["domain"]
         self.bundle = bundle
+        token = os.environ.get("RESTANTE_VERIFY_TOKEN")
+        self.headers = {bundle.plan["token_header"]: token} if token else {}
         self.context = ssl.create_default_context(cafile=ca)
 
     def address(self, host: str) -> str:
@@ -55,12 +58,15 @@ class Wire:
         plain = socket.create_connection((self.address(host), 443), PATIENCE_S)
         plain.setblocking(False)
         uri = f"wss://{self.domain}{path}"
-        return connect(uri, sock=plain, ssl=self.context, ping_interval=None, compression=None, open_timeout=PATIENCE_S)
+        return connect(
+            uri, sock=plain, ssl=self.context, ping_interval=None, compression=None, open_timeout=PATIENCE_S,
+            additional_headers=self.headers,
+        )  # fmt: skip
 
     def get(self, host: str, path: str, headers: dict[str, str]) -> tuple[HTTPSConnection, Any]:
         connection = HTTPSConnection(self.domain, timeout=PATIENCE_S + 25, context=self.context)
         connection.sock = self.tls(host)
-        connection.request("GET", path, headers=headers)
+        connection.request("GET", path, headers={**self.headers, **headers})
         return connection, connection.getresponse()
 
 
@@ -80,10 +86,22 @@ def idle(wire: Wire, life: Any) -> Iterator[dict[str, Future[None]]]:
 async def silent(wire: Wire, host: str) -> None:
     """Open a WebSocket on every route, say nothing for longer than nginx's default timeout, and want a pong then."""
     async with AsyncExitStack() as stack:
-        held = {path: await stack.enter_async_context(wire.websocket(host, path)) for path in wire.routes("websocket")}
+        held = {path: await stack.enter_async_context(opened(wire, host, path)) for path in wire.routes("websocket")}
         await asyncio.sleep(IDLE_S)
         for path, connection in held.items():
             await pong(connection, path)
+
+
+@asynccontextmanager
+async def opened(wire: Wire, host: str, path: str) -> AsyncIterator[ClientConnection]:
+    connecting = wire.websocket(host, path)
+    try:
+        held = await connecting
+    except (OSError, TimeoutError, InvalidHandshake) as refused:
+        hint = " (set RESTANTE_VERIFY_TOKEN to what the backend wants)" if "401" in str(refused) else ""
+        raise Expected(f"an upgrade on {path}", f"{refused or type(refused).__name__}{hint}") from None
+    async with held:
+        yield held
 
 
 async def pong(held: ClientConnection, path: str) -> None:
@@ -106,7 +124,7 @@ def test_certificate(wire: Wire, host_name: str) -> None:
         raise Expected(f"a certificate with at least {DAYS_LEFT} days left", f"{left} days")
 
 
-@check(id="websocket-through-edge", cause=3, key="edge.routes", component="nginx")
+@check(id="websocket-through-edge", cause=3, key="edge.routes", component="nginx", kind="websocket")
 def test_websocket(wire: Wire, life: Any, host_name: str) -> None:
     """Upgraded, answering, and with a keepalive timer on the edge's own socket."""
     for path in wire.routes("websocket"):
@@ -114,7 +132,7 @@ def test_websocket(wire: Wire, life: Any, host_name: str) -> None:
 
 
 async def upgraded(wire: Wire, host: Any, name: str, path: str) -> None:
-    async with wire.websocket(name, path) as held:
+    async with opened(wire, name, path) as held:
         await pong(held, path)
         look = _WHEN_QUIET.format(held.local_address[1])
         shown = (await asyncio.to_thread(host.run, look)).stdout
@@ -122,7 +140,7 @@ async def upgraded(wire: Wire, host: Any, name: str, path: str) -> None:
             raise Expected("a keepalive timer on the edge's socket", shown.strip() or "no such socket")
 
 
-@check(id="sse-through-edge", cause=5, key="edge.routes", component="nginx")
+@check(id="sse-through-edge", cause=5, key="edge.routes", component="nginx", kind="sse")
 def test_sse(wire: Wire, host_name: str) -> None:
     for path in wire.routes("sse"):
         connection, answer = wire.get(host_name, path, {"Accept": "text/event-stream"})
@@ -135,17 +153,28 @@ def test_sse(wire: Wire, host_name: str) -> None:
             )
 
 
-@check(id="longpoll-through-edge", cause=5, key="edge.longpoll_hold", component="nginx")
+@check(id="longpoll-through-edge", cause=5, key="edge.longpoll_hold", component="nginx", kind="longpoll")
 def test_longpoll(wire: Wire, host_name: str) -> None:
     for path in wire.routes("longpoll"):
         connection, answer = wire.get(host_name, f"{path}?wait_seconds=1", {})
         answer.read()
         connection.close()
+        if answer.status >= 400:
+            raise Expected(f"an answer on {path}, at once or after its wait", f"{answer.status} {answer.reason}")
+
+
+@check(id="http-through-edge", cause=5, key="edge.routes", component="nginx", kind="http")
+def test_http(wire: Wire, host_name: str) -> None:
+    """Any answer of the upstream's own will do: 502 and 504 are the edge's, and say that it did not come."""
+    for path in wire.routes("http"):
+        connection, answer = wire.get(host_name, path, {})
+        answer.read()
+        connection.close()
         if answer.status >= 500:
-            raise Expected(f"an answer on {path} after a wait", answer.status)
+            raise Expected(f"an answer of the upstream on {path}", f"{answer.status} {answer.reason}")
 
 
-@check(id="websocket-idle", cause=3, key="edge.socket_read_timeout", component="nginx", slow=True)
+@check(id="websocket-idle", cause=3, key="edge.socket_read_timeout", component="nginx", slow=True, kind="websocket")
 def test_idle(idle: dict[str, Future[None]], host_name: str) -> None:
     """Silent for longer than nginx's default timeout, and still there."""
     idle[host_name].result(IDLE_S + 3 * PATIENCE_S)

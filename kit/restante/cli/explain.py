@@ -19,7 +19,7 @@ from restante.plan.derived import Derived, Rule
 from restante.render.bundle import plan_document
 from restante.render.host import render_host
 
-_KEYS = re.compile(r"\[([a-z]+[a-z0-9_.]*)\]")
+_KEY = re.compile(r"\[([a-z]+[a-z0-9_.]*)\]$")
 
 
 @click.command("explain")
@@ -82,7 +82,7 @@ def _overridden(plan: Plan) -> Iterator[str]:
 
 
 def _directives(plan: Plan, place: str) -> Iterator[dict[str, object]]:
-    """The comment above a directive names its keys: they are looked up here."""
+    """The comment above directives ends with its key, and is about all that follow until the next comment or blank."""
     name, _, path = place.partition(":")
     if name not in plan.hosts:
         raise InputError(f"'{name}' is no host of this spec; write HOST:PATH with one of {', '.join(plan.hosts)}")
@@ -90,14 +90,25 @@ def _directives(plan: Plan, place: str) -> Iterator[dict[str, object]]:
     if path not in files:
         raise InputError(f"{name} gets no file {path}; it gets {', '.join(sorted(files))}")
     keys: list[str] = []
-    for number, line in enumerate(files[path].content.decode().splitlines(), 1):
+    above = ""
+    for number, line in enumerate(_text(files[path].content, place).splitlines(), 1):
         text = line.strip()
-        if text.startswith("#"):
-            keys += _KEYS.findall(text)
-        elif text and keys:
-            for key in keys:
+        if not text.startswith("#"):
+            for key in keys if text else []:
                 yield _directive(plan, number, text, key)
+        elif found := _KEY.search(text):
+            keys = [*(keys if above.startswith("#") else []), found[1]]
+        elif not above.startswith("#"):
             keys = []
+        keys = keys if text else []
+        above = text
+
+
+def _text(content: bytes, place: str) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise InputError(f"{place} is not a text file: it is carried as it is, and has no tuned directive") from None
 
 
 def _directive(plan: Plan, number: int, text: str, key: str) -> dict[str, object]:

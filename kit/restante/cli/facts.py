@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
+from restante import resources
 from restante.plan.build import references
 from restante.plan.facts import Certificate, Facts
 from restante.spec.load import Loaded
@@ -47,7 +50,17 @@ def gather(loaded: Loaded, now: datetime | None = None) -> Facts:
         for reference in service.files.values()
         if reference in files
     }
-    return Facts(now or datetime.now(UTC), certificate, key, carried, unreadable)
+    return Facts(now or datetime.now(UTC), certificate, key, carried, unreadable, checks())
+
+
+@cache
+def checks() -> frozenset[str]:
+    """Ids of the checks that `restante verify` runs."""
+    return frozenset(
+        found
+        for path in resources.checks().glob("test_*.py")
+        for found in re.findall(r'@check\(id="([a-z-]+)"', path.read_text())
+    )
 
 
 def _bytes(reference: str, directory: Path) -> bytes:

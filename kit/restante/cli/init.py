@@ -31,7 +31,10 @@ def command(directory: Path, example: str) -> None:
     files[directory / "backend" / "backend.py"] = backend.read_bytes()
     if there := [str(path) for path in files if path.exists()]:
         raise InputError(f"{', '.join(there)} exists already and is not overwritten; give another folder")
-    for path, content in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    try:
+        for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}; give a folder that can be written") from None
     click.echo(f"Wrote {', '.join(map(str, files))}.\nNext: restante validate {directory / 'restante.yml'}")

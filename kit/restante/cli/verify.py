@@ -34,6 +34,9 @@ def command(
     junit: Path | None, html: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Check the live hosts of SPEC. Exit status: 0 all well, 1 a check failed."""
+    for path in (junit, html):
+        if path and not path.resolve().parent.is_dir():
+            raise InputError(f"{path}: there is no folder {path.resolve().parent}; make it first, or name another file")
     with bundle_at(spec, bundle) as folder, tempfile.TemporaryDirectory(prefix="restante-verify-") as scratch:
         known = json.loads((folder / "plan.json").read_bytes())["hosts"]
         if unknown := set(hosts) - known.keys():
@@ -59,7 +62,8 @@ def _run(folder: Path, rows: Path, prefix: list[str], arguments: list[str]) -> l
     """pytest as a process of its own: the lab's hosts are reached from inside its namespaces only."""
     checks = folder.resolve() / "checks"
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={checks}", "-c", os.devnull]
-    click.echo("checking ...", err=True)
+    long = "" if "--quick" in arguments else " (over a minute: a socket must stay idle; --quick leaves that out)"
+    click.echo(f"checking{long} ...", err=True)
     done = subprocess.run(
         [*prefix, *argv, f"--restante-report={rows}", *arguments, str(checks)],
         capture_output=True, text=True, check=False, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},

@@ -19,6 +19,12 @@ from restante.spec.document import Path
 from restante.spec.load import Loaded
 from restante.spec.model import Host, Service, Spec, Tier
 
+FOLLOWS = {
+    "heartbeat.detection": "heartbeat.interval, pong_timeout or misses",
+    "heartbeat.server_silence": "heartbeat.interval",
+    "edge.memory": "agents",
+}
+
 
 @dataclass(frozen=True)
 class HostPlan:
@@ -60,11 +66,13 @@ def build(loaded: Loaded, facts: Facts) -> Plan:
         *_secrets(spec, facts),
         *_certificate(spec, facts),
         *_snippets(spec),
-        *_waivers(spec),
+        *_waivers(spec, facts),
     ]
     if found:
         raise _refuse(loaded, found)
-    routes = tuple(topology.resolve(spec, route) for route in (spec.edge.routes if spec.edge else ()))
+    routes = tuple(
+        topology.resolve(spec, route, index) for index, route in enumerate(spec.edge.routes if spec.edge else ())
+    )
     values = Values(spec.overrides.values)
     rules = timeouts.derive(spec, path, values)
     need = sizing.demand(spec, {route.path: sum(1 for up in route.upstreams if up.port) for route in routes})
@@ -161,14 +169,23 @@ def _snippets(spec: Spec) -> Iterator[tuple[Path, str]]:
             )
 
 
-def _waivers(spec: Spec) -> Iterator[tuple[Path, str]]:
+def _waivers(spec: Spec, facts: Facts) -> Iterator[tuple[Path, str]]:
     for index, waiver in enumerate(spec.waivers):
+        if facts.checks and waiver.check not in facts.checks:
+            near = difflib.get_close_matches(waiver.check, facts.checks, 1, 0.5)
+            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            yield (
+                ("waivers", index, "check"),
+                f"there is no check '{waiver.check}'{hint}; docs/reference/checks.md lists them",
+            )
         if waiver.host and waiver.host not in spec.hosts:
             yield ("waivers", index, "host"), f"there is no host '{waiver.host}'; accepted: {', '.join(spec.hosts)}"
 
 
 def _overrides(spec: Spec, values: Values) -> Iterator[tuple[Path, str]]:
     for key in spec.overrides.values:
+        if key in FOLLOWS:
+            yield ("overrides", "values", key), f"{key} follows from other values; override {FOLLOWS[key]} instead"
         if key not in values.table:
             near = difflib.get_close_matches(key, values.table, 1, 0.5)
             hint = f" (did you mean '{near[0]}'?)" if near else ""

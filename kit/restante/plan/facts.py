@@ -18,9 +18,10 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Facts:
-    """`files`: reference -> bytes of public files. `unreadable`: reference -> why. `key`: digest of the private key's public half.
+    """`files`: reference -> bytes of public files. `unreadable`: reference -> why. `key`: digest of its public half.
 
-    `certificate` and `key` are None where they are not on the controller, or encrypted.
+    `checks`: ids of the checks there are, empty where nobody asked. `certificate` and `key` are None where they are not
+    on the controller, or encrypted.
     """
 
     now: datetime | None = None
@@ -28,6 +29,7 @@ class Facts:
     key: str | None = None
     files: Mapping[str, bytes] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    checks: frozenset[str] = frozenset()
 
 
 EXPIRY_WARNING_DAYS = 21  # certificates live 90 days or less: renewal is due at 30 days left, so 21 means it failed

@@ -12,6 +12,10 @@ from restante.spec.model import Host, Route, Service, Spec, Tier
 
 _SERVER = re.compile(r"(?P<host>\[[0-9a-f:]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
 _SOCKET = re.compile(r"unix:(?P<path>/run/[a-z0-9_-]+/[A-Za-z0-9._-]+)")
+# Units and folders below /run of Debian and of the kit itself.
+RESERVED = re.compile(
+    r"(systemd|restante|dbus|ssh|user|getty|udev).*|nginx|nftables|cron|networking|lock|log|credentials|mount"
+)
 EDGE_PORTS = (80, 443)
 STATUS_PORT = 8090  # loopback only: status and generation of the running nginx
 
@@ -48,9 +52,9 @@ class Unresolved(Exception):  # noqa: N818 - a sentence on its way to a Problem,
     """An upstream that leads nowhere; str() is the sentence."""
 
 
-def resolve(spec: Spec, route: Route) -> RoutePlan:
-    """Raises Unresolved with the first upstream that leads nowhere."""
-    name = f"restante_{re.sub(r'[^a-z0-9]+', '_', route.path.lower()).strip('_') or 'root'}"
+def resolve(spec: Spec, route: Route, index: int) -> RoutePlan:
+    """Raises Unresolved with the first upstream that leads nowhere. `index` keeps names apart: /a-b is not /a_b."""
+    name = f"restante_{index}_{re.sub(r'[^a-z0-9]+', '_', route.path.lower()).strip('_') or 'root'}"
     upstreams = tuple(found for text in route.upstreams for found in _upstreams(spec, text))
     return RoutePlan(route.path, route.kind, name, upstreams)
 
@@ -68,7 +72,7 @@ def _upstreams(spec: Spec, text: str) -> Iterator[Upstream]:
     if name in spec.hosts:
         _listens(spec, name, port)
         host = spec.hosts[name]
-        yield Upstream(_join(host.ipv4 or host.addresses[0], port), name, port)
+        yield Upstream(_join(_reachable(spec, name, host), port), name, port)
         return
     try:
         address = str(ipaddress.ip_address(name.strip("[]")))
@@ -77,7 +81,24 @@ def _upstreams(spec: Spec, text: str) -> Iterator[Upstream]:
             f"'{name}' is neither a host of this spec ({', '.join(list(spec.hosts)[:8])}) nor an IP address; nginx would look "
             "a name up once, at start"
         ) from None
-    yield Upstream(_join(address, port), owner(spec, address), port)
+    known = owner(spec, address)
+    if known:
+        _listens(spec, known, port)
+    elif ipaddress.ip_address(address).is_loopback and port in {*EDGE_PORTS, STATUS_PORT}:
+        raise Unresolved(f"{text} is the edge itself: requests would go round for ever; name the program behind it")
+    yield Upstream(_join(address, port), known, port)
+
+
+def _reachable(spec: Spec, name: str, host: Host) -> str:
+    """The host's address in a family that every edge has too."""
+    edges = [spec.hosts[edge] for edge in spec.hosts_of(Tier.edge)]
+    if host.ipv4 and all(edge.ipv4 for edge in edges):
+        return host.ipv4
+    if host.ipv6 and all(edge.ipv6 for edge in edges):
+        return host.ipv6
+    raise Unresolved(
+        f"{name} and the edges have no address family in common; give each of them an ipv4, or each an ipv6"
+    )
 
 
 def owner(spec: Spec, address: str) -> str | None:
@@ -138,6 +159,11 @@ def problems(spec: Spec) -> Iterator[tuple[Path, str]]:
 def _addresses(spec: Spec) -> Iterator[tuple[Path, str]]:
     seen: dict[str, str] = {}
     for name, host in spec.hosts.items():
+        if name in {"all", "ungrouped", "localhost"}:
+            yield (
+                ("hosts", name),
+                f"'{name}' has a meaning of its own in Ansible's inventory; give the host another name",
+            )
         for field in ("ipv4", "ipv6"):
             address = getattr(host, field)
             if address and (other := seen.setdefault(address, name)) != name:
@@ -186,20 +212,36 @@ def _services(spec: Spec) -> Iterator[tuple[Path, str]]:
                     ("services", name, "files", path),
                     f"{path} is outside /opt; a service's carried files go below /opt",
                 )
-        yield from (
-            (("services", name, "user"), "a service may not run as root; name a user of its own")
-            for _ in [0]
-            if service.user == "root"
-        )
+        if service.user == "root":
+            yield ("services", name, "user"), "a service may not run as root; name a user of its own"
+        if RESERVED.fullmatch(name):
+            yield (
+                ("services", name),
+                f"{name}.service is a unit of the system or of the kit; give the service another name",
+            )
     for host in spec.hosts:
         yield from _port_clashes(spec, host, spec.hosts[host])
 
 
 def _port_clashes(spec: Spec, name: str, host: Host) -> Iterator[tuple[Path, str]]:
-    taken: dict[int | str, str] = {host.ssh.port: "sshd"}
+    taken: dict[int | str, str] = {}
     if Tier.edge in host.tiers:
-        taken |= dict.fromkeys((*EDGE_PORTS, STATUS_PORT), "nginx")
+        taken = dict.fromkeys((*EDGE_PORTS, STATUS_PORT), "nginx")
+    if taken.setdefault(host.ssh.port, "sshd") != "sshd":
+        yield ("hosts", name, "ssh", "port"), f"{host.ssh.port} is nginx's on an edge; sshd needs another port"
     for service, entry in services_of(spec, name).items():
+        yield from _claims(name, service, entry, taken)
         for listen in entry.listens:
             if (other := taken.setdefault(listen, service)) != service:
                 yield ("services", service, "listens"), f"{listen} is taken on {name} by {other}; choose another"
+
+
+def _claims(host: str, service: str, entry: Service, taken: dict[int | str, str]) -> Iterator[tuple[Path, str]]:
+    """Folders below /run and carried files belong to one service alone: systemd removes the former when it stops."""
+    folders = {listen.rpartition("/")[0] for listen in entry.listens if isinstance(listen, str)}
+    for folder in folders:
+        if RESERVED.fullmatch(folder.removeprefix("/run/")):
+            yield ("services", service, "listens"), f"{folder} is the system's; choose /run/{service} or another"
+    for place in (*folders, *entry.files):
+        if (other := taken.setdefault(place, service)) != service:
+            yield ("services", service), f"{place} on {host} is {other}'s already; two services cannot share it"

@@ -42,6 +42,7 @@ def plan_document(plan: Plan) -> dict[str, object]:
     return {
         "domain": spec.domain,
         "agents": spec.agents,
+        "token_header": spec.edge.token_header if spec.edge else "",
         "values": {key: asdict(value) for key, value in plan.values.items()},
         "chain": [{**asdict(rule), "holds": rule.holds} for rule in plan.rules],
         "path": [asdict(hop) for hop in plan.path],

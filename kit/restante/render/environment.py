@@ -17,7 +17,7 @@ _WIDTH = 110
 
 @cache
 def environment() -> jinja2.Environment:
-    """Undefined names are errors; blocks leave no blank lines; `systemd_quote` is the one filter of ours."""
+    """Undefined names are errors; blocks leave no blank lines; the filters quote for systemd."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(resources.templates()),
         undefined=jinja2.StrictUndefined,
@@ -27,6 +27,7 @@ def environment() -> jinja2.Environment:
         autoescape=False,  # noqa: S701 - these are configuration files, not HTML
     )
     made.filters["systemd_quote"] = systemd_quote
+    made.filters["systemd_argument"] = systemd_argument
     return made
 
 
@@ -34,9 +35,14 @@ def render(template: str, context: dict[str, Any]) -> str:
     return environment().get_template(template).render(context)
 
 
+def systemd_argument(text: str) -> str:
+    """One word of a command line, taken literally: no specifier, no variable (systemd.service(5), COMMAND LINES)."""
+    return systemd_quote(text.replace("$", "$$"))
+
+
 def systemd_quote(text: str) -> str:
-    """One word of a unit's command line or environment, taken literally: no specifier, no variable (systemd.syntax(7))."""
-    text = text.replace("%", "%%").replace("$", "$$")
+    """One word of a unit, taken literally: no specifier (systemd.syntax(7)); `$` means nothing outside commands."""
+    text = text.replace("%", "%%")
     if re.fullmatch(r"[A-Za-z0-9_./:=,@%$+-]+", text):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\t", "\\t")

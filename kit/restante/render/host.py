@@ -72,7 +72,8 @@ def _file(component: Component, target: str, text: str) -> File:
 
 def _carried(plan: Plan, host: HostPlan, component: Component, name: str) -> Iterator[tuple[str, File]]:
     for target, reference in host.services[name].files.items() if name else ():
-        yield target, File(component.name, plan.files[reference])
+        program = target == host.services[name].exec[0]
+        yield target, File(component.name, plan.files[reference], "0755" if program else "0644")
 
 
 def certificate_paths(plan: Plan) -> tuple[str, str]:
@@ -135,14 +136,15 @@ def _context(plan: Plan, host: HostPlan) -> dict[str, Any]:
         "key": key,
         "alert_config": _alert_config(plan),
         "status_port": STATUS_PORT,
-        "listening_ports": _listening(host),
+        "listening_ports": _listening(plan, host),
         "expiry_days": EXPIRY_WARNING_DAYS,
         "expiry_seconds": EXPIRY_WARNING_DAYS * 86400,
     }
 
 
-def _listening(host: HostPlan) -> list[int]:
+def _listening(plan: Plan, host: HostPlan) -> list[int]:
     ports = {item for service in host.services.values() for item in service.listens if isinstance(item, int)}
+    ports |= {host.host.ssh.port, *(allow.port for allow in plan.spec.firewall.allow)}
     return sorted(ports | ({*EDGE_PORTS, STATUS_PORT} if host.is_edge else set()))
 
 

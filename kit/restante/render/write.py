@@ -9,27 +9,36 @@ from pathlib import Path
 
 from restante.errors import InputError
 from restante.render.bundle import Bundle
-from restante.render.manifest import digest
+from restante.render.manifest import FORMAT, digest
 
 
 def write(bundle: Bundle, directory: Path) -> None:
     """Replace `directory`. Raises InputError when it holds something that no render wrote, or cannot be written."""
+    directory = directory.resolve()
     _must_be_ours(directory)
     beside = directory.parent / f".{directory.name}.{os.getpid()}"
     try:
         _fill(bundle, beside)
-        if directory.exists():
-            old = beside.with_name(f"{beside.name}.old")
-            directory.rename(old)
-            beside.rename(directory)
-            shutil.rmtree(old)
-        else:
-            beside.rename(directory)
+        _swap(beside, directory)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
         raise InputError(
             f"{directory}: the bundle could not be written ({error.strerror}); what was there before is unchanged"
         ) from None
+
+
+def _swap(beside: Path, directory: Path) -> None:
+    if not directory.exists():
+        beside.rename(directory)
+        return
+    old = beside.with_name(f"{beside.name}.old")
+    directory.rename(old)
+    try:
+        beside.rename(directory)
+    except OSError:
+        old.rename(directory)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _fill(bundle: Bundle, directory: Path) -> None:
@@ -49,20 +58,19 @@ def _must_be_ours(directory: Path) -> None:
         return
     if not directory.is_dir():
         raise InputError(f"{directory} is a file; give --out a new folder, or one that an earlier render wrote")
-    if any(directory.iterdir()) and not (directory / "manifest.json").is_file():
+    if not any(directory.iterdir()):
+        return
+    rendered = {path.partition("/")[0] for path in _manifest(directory)} | {"manifest.json"}
+    if others := sorted({path.name for path in directory.iterdir()} - rendered):
         raise InputError(
-            f"{directory} holds something else; give --out a new folder, or one that an earlier render wrote"
+            f"{directory} holds something else ({', '.join(others[:5])}), which a render would delete; give --out a new "
+            "folder, or one that an earlier render wrote and nobody added to"
         )
 
 
 def changed_by_hand(directory: Path) -> list[str]:
     """Files of a bundle that are not as rendered: changed, missing or added. Raises InputError when it is none."""
-    try:
-        expected: dict[str, str] = json.loads((directory / "manifest.json").read_bytes())["files"]
-    except (OSError, ValueError, KeyError):
-        raise InputError(
-            f"{directory} is no bundle (its manifest.json is missing or broken); 'restante render' writes one"
-        ) from None
+    expected = _manifest(directory)
     found = {
         str(path.relative_to(directory)): digest(path.read_bytes())
         for path in directory.rglob("*")
@@ -72,7 +80,20 @@ def changed_by_hand(directory: Path) -> list[str]:
     return sorted(path for path in expected.keys() | found.keys() if expected.get(path) != found.get(path))
 
 
+def _manifest(directory: Path) -> dict[str, str]:
+    try:
+        manifest = json.loads((directory / "manifest.json").read_bytes())
+        if manifest["format"] == FORMAT and isinstance(manifest["files"], dict):
+            return manifest["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise InputError(
+        f"{directory} is no bundle, it holds something else (manifest.json is missing, or not ours); 'restante render' "
+        "writes one into a new folder"
+    )
+
+
 def read(directory: Path) -> Bundle:
-    """The bundle that `directory` holds, as it is now."""
-    changed_by_hand(directory)
+    """The bundle that `directory` holds, as it is now. Raises InputError when it is none."""
+    _manifest(directory)
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}

@@ -51,6 +51,9 @@ def _one_or_many(value: Any) -> Any:
     return [value] if isinstance(value, str | int) else value
 
 
+_ONE_OR_MANY = BeforeValidator(_one_or_many, json_schema_input_type=str | tuple[str, ...])
+
+
 def _hop(value: Any) -> Any:
     return {"id": value} if isinstance(value, str) else value
 
@@ -143,6 +146,12 @@ class Reconnect(Model):
     jitter: Percent = 30
     """Random part added to every delay."""
 
+    @model_validator(mode="after")
+    def _grows(self) -> Reconnect:
+        if self.first > self.cap:
+            raise refuse(f"first is {self.first} s and above cap, {self.cap} s; a delay grows from first to cap")
+        return self
+
 
 class Route(Model):
     """One path of the edge."""
@@ -151,7 +160,7 @@ class Route(Model):
     """Prefix of the URL path."""
     kind: Literal["websocket", "sse", "longpoll", "http"]
     """What flows over it: decides timeouts, buffering and headers."""
-    upstreams: Annotated[tuple[str, ...], BeforeValidator(_one_or_many), Field(min_length=1)]
+    upstreams: Annotated[tuple[str, ...], Field(min_length=1), _ONE_OR_MANY]
     """Where it goes: HOST:PORT with a host of this spec, ADDRESS:PORT, or unix:/run/....sock. Several balance."""
 
 
@@ -197,7 +206,7 @@ class Hardening(Model):
 class Service(Model):
     """A program of the operator's own that systemd supervises."""
 
-    host: Annotated[tuple[Label, ...], BeforeValidator(_one_or_many), Field(min_length=1)]
+    host: Annotated[tuple[Label, ...], Field(min_length=1), _ONE_OR_MANY]
     """The host, or hosts, that it runs on."""
     exec: Argv
     """Its command line; the program is an absolute path."""
@@ -209,7 +218,7 @@ class Service(Model):
     """Public files that the deploy carries: path below /opt -> file:PATH relative to the spec."""
     environment: dict[EnvName, Line] = {}
     """Its environment; no secrets."""
-    credentials: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")], Reference] = {}
+    credentials: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")], Reference] = {}
     """Secrets it finds as files in $CREDENTIALS_DIRECTORY."""
     listens: tuple[Listen, ...] = ()
     """TCP ports, or unix sockets below /run/NAME, on which it accepts connections when it is ready."""
@@ -298,7 +307,7 @@ class Alert(Model):
 class Value(Model):
     """A derived number, overridden."""
 
-    value: Annotated[int, Field(ge=0, strict=True)]
+    value: Annotated[int, Field(ge=1, le=100_000_000, strict=True)]
     """The number, in the unit that `restante explain` shows for it."""
     because: Reason
     """Why the derived one does not do."""
@@ -318,7 +327,7 @@ class Snippet(Model):
 class Sysctl(Model):
     """A kernel parameter of the operator's own."""
 
-    value: Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value),
+    value: Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value, json_schema_input_type=str | int),
                      Field(pattern=r"^[A-Za-z0-9_./:+-]+( [A-Za-z0-9_./:+-]+)*$")]  # fmt: skip
     """What it is set to."""
     because: Reason

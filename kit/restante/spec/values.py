@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 _DURATION = re.compile(r"([0-9]+)(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+LONGEST_S = 30 * 86400
 _SIZE = re.compile(r"([0-9]+)(K|M|G|T)")
 _BYTES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -19,7 +20,7 @@ _LABEL = re.compile(LABEL)
 _DOMAIN = re.compile(rf"({LABEL}\.)+{LABEL}")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 _ROUTE = re.compile(r"/[A-Za-z0-9._~/-]*")
-_FILE = re.compile(r"/[A-Za-z0-9._@+/-]+")
+_FILE = re.compile(r"/[A-Za-z0-9._@+/-]*[A-Za-z0-9._@+-]")
 _UNIT = re.compile(r"[A-Za-z0-9:_.@-]+\.(service|socket|target|mount|path|timer)")
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -35,7 +36,10 @@ def _duration(value: Any) -> int:
         raise refuse(f"{value} has no unit; write {value}s for seconds (units: s, m, h, d)")
     if not match:
         raise refuse(f"{value!r} is not a duration; write a whole number and a unit: 15s, 5m, 1h or 3d")
-    return int(match[1]) * _SECONDS[match[2]]
+    seconds = int(match[1]) * _SECONDS[match[2]]
+    if not 1 <= seconds <= LONGEST_S:
+        raise refuse(f"{value} is out of range; accepted: 1s to {LONGEST_S // 86400}d")
+    return seconds
 
 
 def _size(value: Any) -> int:
@@ -82,14 +86,15 @@ def _ipv4(value: Any) -> str:
 
 def _ipv6(value: Any) -> str:
     try:
-        return str(ipaddress.IPv6Address(value if isinstance(value, str) else "").compressed)
+        return str(ipaddress.IPv6Address(value if isinstance(value, str) and "%" not in value else "").compressed)
     except ValueError:
         raise refuse(f"{value!r} is not an IPv6 address; an example: 2001:db8::11") from None
 
 
 def _network(value: Any) -> str:
     try:
-        return str(ipaddress.ip_network(value if isinstance(value, str) else ""))
+        network = ipaddress.ip_network(value if isinstance(value, str) and "%" not in value else "")
+        return str(network.network_address if network.num_addresses == 1 else network)
     except ValueError as error:
         raise refuse(f"{value!r} is not a network ({error}); an example: 198.51.100.0/24") from None
 
@@ -129,8 +134,10 @@ def _argv(value: Any) -> tuple[str, ...]:
 
 
 def _line(value: Any) -> str:
-    if isinstance(value, bool | int | float):
-        return str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, bool | float):
+        raise refuse(f"{value} would lose its spelling here; write it in quotes")
+    if isinstance(value, int):
+        return str(value)
     if not isinstance(value, str) or "\n" in value:
         raise refuse(f"{value!r} is not one line of text")
     return value

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from restante import resources
+from restante.spec.document import read
 
 BAD = Path(__file__).parents[2] / "bad_specs/unknown-key/spec.yml"
 EXAMPLE = str(resources.examples() / "websocket-only.yml")
@@ -48,6 +50,25 @@ def test_wrong_input_exits_2_with_a_sentence(argv: list[str], sentence: str, tmp
     assert sentence in done.stderr
 
 
+@pytest.mark.parametrize("example", sorted(resources.examples().glob("*.yml")), ids=lambda path: path.stem)
+def test_the_schema_that_editors_read_accepts_every_example(example: Path) -> None:
+    schema = json.loads(restante("schema").stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(read(example.read_text(), example.name).data, schema)
+
+
+def test_a_bundle_changed_by_hand_is_refused_by_deploy_and_told_by_diff(tmp_path: Path) -> None:
+    assert restante("render", EXAMPLE, "--out", str(tmp_path / "out")).returncode == 0
+    (tmp_path / "out/hosts/front/etc/nginx/nginx.conf").write_text("worker_processes 9;\n")
+    refused = restante("deploy", EXAMPLE, "--bundle", str(tmp_path / "out"))
+    assert refused.returncode == 2
+    assert "hosts/front/etc/nginx/nginx.conf" in refused.stderr
+    told = restante("diff", EXAMPLE, str(tmp_path / "out"))
+    assert told.returncode == 1
+    assert "changed by hand" in told.stdout
+    assert "nothing differs" not in told.stdout
+
+
 def test_help_imports_no_verb() -> None:
     script = "import sys, restante.cli.main as m; m.main(['--help'], standalone_mode=False); print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -74,3 +95,6 @@ def test_explain_file_names_the_key_of_each_tuned_directive() -> None:
     rows = json.loads(restante("explain", EXAMPLE, "--file", "front:/etc/nginx/restante/site.conf", "--json").stdout)
     keys = {row["key"]: row["directive"] for row in rows}
     assert keys["edge.socket_read_timeout"] == "proxy_read_timeout 3600s;"
+    assert keys["edge.socket_send_timeout"] == "proxy_send_timeout 3600s;"
+    assert keys["edge.token_connections"].startswith("limit_conn ")
+    assert keys["edge.token_rate"].startswith("limit_req ")

@@ -16,7 +16,7 @@ from restante.errors import InputError
 from restante.plan.facts import Facts
 from restante.render import diff
 from restante.render.bundle import Bundle, render_bundle
-from restante.render.environment import systemd_quote
+from restante.render.environment import systemd_argument
 from restante.render.write import changed_by_hand, read, write
 from restante.spec.nginx_syntax import parse
 
@@ -47,7 +47,7 @@ def test_secrets_are_references_in_the_bundle(monkeypatch: pytest.MonkeyPatch) -
 def test_words_of_a_command_reach_systemd_as_they_are(words: list[str]) -> None:
     """No specifier, variable, quote or separator of one word becomes anything else."""
     for word in words:
-        quoted = systemd_quote(word)
+        quoted = systemd_argument(word)
         assert "%" not in quoted.replace("%%", "")
         assert "$" not in quoted.replace("$$", "")
         assert "\n" not in quoted
@@ -102,8 +102,50 @@ def test_the_diff_says_what_a_changed_route_means() -> None:
 
 
 def test_a_service_that_left_is_stopped() -> None:
-    (effect,) = diff.effects(bundle({"services": {"relay": SERVICE}}), bundle())
-    assert diff.sentence(effect) == "front: service-relay is gone: stop relay.service"
+    sentences = [diff.sentence(effect) for effect in diff.effects(bundle({"services": {"relay": SERVICE}}), bundle())]
+    assert "front: service-relay is gone: stop relay.service" in sentences
+
+
+def test_the_diff_sees_what_no_file_shows() -> None:
+    """Another reference, another package, another way in."""
+    ssh = {"front": {"ipv4": "192.0.2.21", "os": "debian-13", "tiers": ["edge", "app"], "ssh": {"port": 2222}}}
+    credential = [
+        {"services": {"relay": {**SERVICE, "credentials": {"key": f"env:{name}"}}}} for name in ("HOME", "PATH")
+    ]
+    package = {"services": {"relay": {**SERVICE, "packages": ["jq"]}}}
+    for old, new in [({}, {"hosts": ssh}), tuple(credential), ({"services": {"relay": SERVICE}}, package)]:
+        assert diff.effects(bundle(old), bundle(new))
+
+
+def test_a_host_that_left_is_named_and_nothing_is_promised() -> None:
+    more = {"front": {"ipv4": "192.0.2.21", "os": "debian-13", "tiers": ["edge", "app"]}}
+    more["back"] = {"ipv4": "192.0.2.22", "os": "debian-12", "tiers": ["app"]}
+    assert "back: left the spec" in " ".join(map(diff.sentence, diff.effects(bundle({"hosts": more}), bundle())))
+
+
+def test_routes_that_look_alike_get_upstreams_of_their_own() -> None:
+    routes = [{"path": path, "kind": "http", "upstreams": ["front:8080"]} for path in ("/", "/root", "/a-b", "/a_b")]
+    upstreams = re.findall(
+        r"^upstream (\S+)", text(bundle({"edge": {"routes": routes}}), "/etc/nginx/restante/upstreams.conf"), re.M
+    )
+    assert len(set(upstreams)) == 4
+
+
+def test_a_dollar_is_a_dollar_in_the_environment_and_in_a_command() -> None:
+    service = {**SERVICE, "exec": ["/usr/bin/relay", "$HOME"], "environment": {"PRICE": "5$"}}
+    unit = text(bundle({"services": {"relay": service}}), "/etc/systemd/system/relay.service")
+    assert "ExecStart=/usr/bin/relay $$HOME\n" in unit
+    assert "Environment=PRICE=5$\n" in unit
+
+
+def test_a_carried_program_can_be_run_and_may_be_binary() -> None:
+    service = {**SERVICE, "exec": "/opt/relay/relay", "files": {"/opt/relay/relay": "file:relay"}}
+    old, new = (
+        render_bundle(plan({"services": {"relay": service}}, Facts(NOW, files={"file:relay": content})))
+        for content in (b"\x7fELF\x00\xff1", b"\x7fELF\x00\xff2")
+    )
+    assert json.loads(new["hosts/front/manifest.json"])["files"]["/opt/relay/relay"]["mode"] == "0755"
+    assert "binary file hosts/front/opt/relay/relay differs\n" in list(diff.unified(old, new))
 
 
 def test_a_bundle_changed_by_hand_is_noticed(tmp_path: Path) -> None:
@@ -119,6 +161,30 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="holds something else"):
         write(bundle(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("manifest", ['{"name": "a web app"}', "[]", "not json"])
+def test_a_manifest_of_something_else_is_no_bundle(tmp_path: Path, manifest: str) -> None:
+    (tmp_path / "manifest.json").write_text(manifest)
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="holds something else"):
+        write(bundle(), tmp_path)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_a_bundle_that_somebody_added_to_is_left_alone(tmp_path: Path) -> None:
+    write(bundle(), tmp_path / "out")
+    (tmp_path / "out/.git").mkdir()
+    with pytest.raises(InputError, match=r"\.git"):
+        write(bundle(), tmp_path / "out")
+
+
+def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "real")
+    write(bundle(), tmp_path / "out")
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "real/manifest.json").is_file()
 
 
 def test_a_full_disk_leaves_the_old_bundle_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
