@@ -101,11 +101,16 @@ def test_an_example_is_deployed_and_verified(example: str, tmp_path: Path) -> No
     assert not fleet.lab.directory.exists()
 
 
-def test_a_webhook_is_told_and_the_dead_mans_beat_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_arrive_and_a_webhook_and_a_dead_mans_switch_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fleet = Fleet(tmp_path, "single-host")
     monkeypatch.setenv("HOOK", f"http://{CONTROLLER[0]}:8099/hook")
     monkeypatch.setenv("BEAT", f"http://{CONTROLLER[0]}:8099/beat")
-    fleet.spec.write_text(fleet.original + "alert: {webhook: env:HOOK, beat: env:BEAT}\n")
+    secret = "credentials: {token: env:TOKEN}, readiness: notify"
+    with_secret = fleet.original.replace("readiness: notify", secret)
+    fleet.spec.write_text(with_secret + "alert: {webhook: env:HOOK, beat: env:BEAT}\n")
+    monkeypatch.setenv("TOKEN", "swordfish")
     try:
         fleet.restante("up")
         command = [*fleet.lab.prefix(), sys.executable, "-u", "-c", RECEIVER, CONTROLLER[0]]
@@ -113,6 +118,7 @@ def test_a_webhook_is_told_and_the_dead_mans_beat_arrives(tmp_path: Path, monkey
             assert receiver.stdout
             assert receiver.stdout.readline() == "ready\n"
             fleet.deploy()
+            assert fleet.on("solo", "cat /run/credentials/backend.service/token") == "swordfish"
             fleet.on("solo", "systemctl start restante-beat.service")
             fleet.on("solo", "/usr/local/lib/restante/alert message drill 'a person is needed'")
             heard = ""
