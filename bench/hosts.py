@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from bench.measure import line, median_seconds, timed
+from restante import resources
 
 SPEC = {
     "restante": 1,
@@ -18,11 +20,26 @@ SPEC = {
         f"host-{index}": {
             "ipv4": f"192.0.2.{60 + index}",
             "os": "debian-13" if index % 2 else "debian-12",
-            "tiers": ["edge"],
+            "tiers": ["edge", "app"],
         }
         for index in range(6)
     },
-    "edge": {"routes": [{"path": "/", "kind": "http", "upstreams": ["203.0.113.9:80"]}]},
+    "edge": {
+        "routes": [
+            {"path": "/ws", "kind": "websocket", "upstreams": ["unix:/run/backend/http.sock"]},
+            {"path": "/", "kind": "http", "upstreams": ["unix:/run/backend/http.sock"]},
+        ]
+    },
+    "services": {
+        "backend": {
+            "host": [f"host-{index}" for index in range(6)],
+            "user": "backend",
+            "exec": "/usr/bin/python3 /opt/bench/backend.py /run/backend/http.sock",
+            "files": {"/opt/bench/backend.py": "file:backend.py"},
+            "listens": ["/run/backend/http.sock"],
+            "readiness": "notify",
+        }
+    },
     "tls": {"lab": True},
 }
 
@@ -37,6 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         spec = Path(scratch) / "fleet.yml"
         spec.write_text(json.dumps(SPEC))
+        shutil.copy(resources.examples() / "backend/backend.py", scratch)
         try:
             restante("lab", "up", str(spec))
             measure(str(spec))
