@@ -41,7 +41,7 @@ class HostOutcome:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a deploy ended."""
+    """How a deploy ended, hosts by name: they answer in an order of their own."""
 
     hosts: tuple[HostOutcome, ...]
     seconds: float
@@ -105,7 +105,7 @@ def deploy(
         found = json.loads(summary.read_text()) if summary.exists() else {}
     if not found:
         raise FoundError(f"ansible-playbook ended with {done.returncode} and reached no host; what it said is above")
-    return Outcome(tuple(_outcome(name, entry) for name, entry in found.items()), time.monotonic() - start)
+    return Outcome(tuple(_outcome(name, entry) for name, entry in sorted(found.items())), time.monotonic() - start)
 
 
 def _hosts(bundle: Path, limit: str | None) -> list[str]:

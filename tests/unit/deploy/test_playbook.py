@@ -180,3 +180,10 @@ def test_secrets_come_from_files_variables_and_vaults(tmp_path: Path, monkeypatc
     secrets = plugin("action_plugins", "restante_release").Secrets("edge-1", str(tmp_path), loader)
     found = secrets.resolve({"secrets": {path: {"reference": value} for path, value in references.items()}})
     assert found == {"/a": b"one", "/b": b"two", "/c": b"three"}
+
+
+def test_hosts_are_told_by_name_whichever_answered_first(
+    monkeypatch: pytest.MonkeyPatch, bundle: Path, tmp_path: Path
+) -> None:
+    fake_ansible(monkeypatch, tmp_path, {"edge-2": {"state": "untouched"}, "edge-1": {"state": "failed"}})
+    assert [host.name for host in deploy(bundle, secrets=tmp_path).hosts] == ["edge-1", "edge-2"]
