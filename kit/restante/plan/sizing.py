@@ -9,9 +9,8 @@ from restante.plan.derived import Values
 from restante.spec.document import Path
 from restante.spec.model import Spec, Tier
 
-ACCEPTS_PER_SECOND = (
-    200  # new TLS connections that one small edge takes beside its work; bench/ prints the measured figure
-)
+# New TLS connections that one small edge takes beside its work: assumed, on the cautious side; not measured.
+ACCEPTS_PER_SECOND = 200
 TUNNEL_BYTES = (
     80 << 10
 )  # one idle tunnel of nginx with TLS: bench/sockets.py measured 67 KiB over 400; a fifth to spare
