@@ -372,3 +372,35 @@ def test_a_release_without_a_firewall_change_arms_nothing(machine: Machine) -> N
     machine.apply(firewall("r1", "one"))
     apply.confirm(machine.host)
     assert not machine.apply(nginx("r2", text="two")).confirm
+
+
+def test_a_file_that_was_there_and_equals_ours_is_not_lost_when_its_path_leaves(machine: Machine) -> None:
+    machine.write("/etc/x.conf", "same")
+    first = nginx("r1")
+    first.files["/etc/x.conf"] = "same"
+    machine.host.path("/etc/x.conf").chmod(0o644)
+    machine.apply(first)
+    machine.apply(nginx("r2"))
+    assert machine.read("/etc/x.conf") == "same"
+
+
+def test_it_is_not_lost_either_when_ours_changed_in_between(machine: Machine) -> None:
+    machine.write("/etc/x.conf", "same")
+    machine.host.path("/etc/x.conf").chmod(0o644)
+    for name, text in (("r1", "same"), ("r2", "ours")):
+        release = nginx(name)
+        release.files["/etc/x.conf"] = text
+        machine.apply(release)
+    machine.apply(nginx("r3"))
+    assert machine.read("/etc/x.conf") == "same"
+
+
+def test_nor_when_the_first_release_fails(machine: Machine) -> None:
+    machine.write("/etc/x.conf", "same")
+    machine.host.path("/etc/x.conf").chmod(0o644)
+    release = nginx("r1")
+    release.files["/etc/x.conf"] = "same"
+    machine.system.broken.add("nginx.service")
+    with pytest.raises(FailedError):
+        machine.apply(release)
+    assert machine.read("/etc/x.conf") == "same"

@@ -130,7 +130,8 @@ def _replace(step: Step, arm: Callable[[], None] | None) -> None:
     """The change itself, with the way back."""
     ours = {path for old in step.known for path in old.items}
     try:
-        for path in step.changes.write:
+        # Whatever lies there and is not ours, even with the very bytes of ours: from now on its path is.
+        for path in step.new.items:
             if path not in ours:
                 step.store.keep_original(path)
         beside = _beside(step)
