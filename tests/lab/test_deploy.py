@@ -209,9 +209,7 @@ def test_a_firewall_that_locks_out_is_taken_back_over_the_old_connection(stage: 
 def test_a_firewall_that_cuts_everything_goes_away_by_itself(stage: Stage) -> None:
     stage.write(both=False, firewall=firewall("iif lo accept;"))
     deadman = stage.bundle / "roles/restante/module_utils/restante_host/deadman.py"
-    deadman.write_text(
-        deadman.read_text().replace("SECONDS = 60", "SECONDS = 6").replace("COMPONENT = 20", "COMPONENT = 0")
-    )
+    deadman.write_text(deadman.read_text().replace("UNTIL_CONFIRMED_S = 60", "UNTIL_CONFIRMED_S = 6"))
     outcome = stage.deploy(limit="edge-1")
     assert "The host has put the release before back by itself" in message(outcome)
     assert "restante" not in stage.on("edge-1", "nft list tables")

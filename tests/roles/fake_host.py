@@ -30,7 +30,7 @@ class FakeUnit:
     active: str = "inactive"
     enabled: bool = False
     restarts: int = 0
-    sub: str = "waiting"
+    sub: str = "dead"
 
     def shown(self) -> str:
         state = "enabled" if self.enabled else "disabled"
@@ -74,16 +74,25 @@ class FakeSystem(System):
                 return Result(0, "\n".join(self.units.setdefault(name, FakeUnit()).shown() for name in names), "")
             case ["systemctl", verb, *arguments]:
                 return self._systemctl(verb, [name for name in arguments if not name.startswith("--")])
+            case ["systemd-run", *_, "--unit", unit, _, _, _, _, _]:
+                self.units[f"{unit}.timer"] = FakeUnit("active", sub="waiting")
+            case ["dpkg" | "dpkg-query" | "getent" | "useradd", *_]:
+                return self._database(list(argv))
+            case ["generation-of", name]:
+                return Result(0, self.generations.get(name, "") + "\n", "")
+        self.log.append(" ".join(argv))
+        return Result(0, "", "")
+
+    def _database(self, argv: list[str]) -> Result:
+        """Packages and users."""
+        match argv:
             case ["dpkg", *_]:
                 return Result(0, "amd64\n", "")
             case ["dpkg-query", _, _, _, "--", *names]:
                 return Result(0, "".join(f"{name} installed\n" for name in names if name in self.installed), "")
             case ["getent", "passwd", name]:
                 return Result(0 if name in self.users else 2, "", "")
-            case ["useradd", *_, name]:
-                self.users.add(name)
-            case ["generation-of", name]:
-                return Result(0, self.generations.get(name, "") + "\n", "")
+        self.users.add(argv[-1])
         self.log.append(" ".join(argv))
         return Result(0, "", "")
 
@@ -109,6 +118,8 @@ class FakeSystem(System):
                     unit.enabled = True
                 case "disable":
                     unit.enabled, unit.active = False, "inactive"
+                case "stop":
+                    unit.active, unit.sub = "inactive", "dead"
                 case "start" | "restart" | "reload-or-restart":
                     unit.active = "failed" if name in self.broken else "active"
         return Result(0, "", "")

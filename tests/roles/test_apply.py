@@ -404,3 +404,80 @@ def test_nor_when_the_first_release_fails(machine: Machine) -> None:
     with pytest.raises(FailedError):
         machine.apply(release)
     assert machine.read("/etc/x.conf") == "same"
+
+
+def loaded(machine: Machine) -> bool:
+    """Whether a start of the firewall's unit is the last that was done about our table."""
+    about = [line for line in machine.system.log if "restante-firewall" in line or line.startswith("nft delete")]
+    return about[-1].startswith(("start", "restart", "reload"))
+
+
+def test_a_firewall_that_is_started_again_must_be_confirmed_too(machine: Machine) -> None:
+    """An operator who was locked out stops it at the console; the next deploy must not close the door unseen."""
+    machine.apply(firewall("r1", "one"))
+    apply.confirm(machine.host)
+    machine.system.units["restante-firewall.service"] = FakeUnit("inactive")
+    assert machine.apply(firewall("r1", "one")).confirm
+    started = machine.system.log.index("start restante-firewall.service")
+    assert any("systemd-run" in line for line in machine.system.log[:started])
+
+
+def test_the_release_that_served_has_no_other_firewall_and_the_host_says_that_it_is_off(machine: Machine) -> None:
+    machine.apply(firewall("r1", "one"))
+    apply.confirm(machine.host)
+    machine.write("/etc/restante/firewall.nft", "edited")
+    machine.system.broken.add("nginx.service")
+    machine.system.units["nginx.service"].active = "inactive"
+    with pytest.raises(FailedError, match="THE FIREWALL IS OFF"):
+        machine.apply(firewall("r1", "one"))
+    assert not machine.system.units["restante-firewall.service"].enabled, "a reboot must not close the door either"
+    assert links(machine) == {"current": "r1"}
+    machine.system.broken.clear()
+    assert machine.apply(firewall("r1", "one")).confirm
+
+
+def test_the_firewall_before_is_loaded_again_when_another_component_fails(machine: Machine) -> None:
+    machine.apply(firewall("r1", "one"))
+    apply.confirm(machine.host)
+    machine.system.broken.add("nginx.service")
+    second = firewall("r2", "two")
+    second.files[CONF] = "other"
+    with pytest.raises(FailedError):
+        machine.apply(second)
+    assert machine.read("/etc/restante/firewall.nft") == "one"
+    assert machine.system.units["restante-firewall.service"].active == "active"
+    assert loaded(machine)
+
+
+def test_a_failure_before_the_firewall_leaves_the_one_that_serves(machine: Machine) -> None:
+    machine.apply(firewall("r1", "one"))
+    apply.confirm(machine.host)
+    second = firewall("r2", "two")
+    second.components.insert(0, {"name": "alert", "generation": "a", "units": ["beat.timer"]})
+    second.files["/etc/restante/alert.json"] = "{}"
+    second.owners["/etc/restante/alert.json"] = "alert"
+    machine.system.broken.add("beat.timer")
+    with pytest.raises(FailedError):
+        machine.apply(second)
+    assert not [line for line in machine.system.log if line.startswith("nft delete")]
+
+
+def test_the_switch_waits_for_a_connection_only_once_all_is_up(machine: Machine) -> None:
+    machine.apply(firewall("r1", "one"))
+    waits = [word for line in machine.system.log for word in line.split() if word.startswith("--on-active=")]
+    assert waits == ["--on-active=900", "--on-active=60"]
+
+
+def test_nobody_but_root_can_hold_the_lock(machine: Machine) -> None:
+    lock = machine.host.path("/var/lib/restante/lock")
+    lock.parent.mkdir(parents=True)
+    lock.touch(0o644)
+    machine.apply(nginx("r1"))
+    assert lock.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_end_of_a_deploy_waits_for_the_lock_and_not_for_ever(machine: Machine) -> None:
+    machine.apply(firewall("r1", "one"))
+    with Store(machine.host).locked(), pytest.raises(RefusedError, match="another deploy is at work"):
+        apply.confirm(machine.host)
+    assert machine.system.clock >= 300

@@ -16,6 +16,9 @@ from .system import Host
 
 FIREWALL = "nftables"
 BEFORE_US = "What was there before the first release is back."
+FIREWALL_OFF = "THE FIREWALL IS OFF: our table is not loaded; the next deploy loads it again, with a new confirmation."
+# Seconds -> the dead-man's switch waits so long from now.
+Arm = Callable[[int], None]
 
 
 @dataclass
@@ -62,8 +65,9 @@ def apply(host: Host, new: Manifest, contents: Mapping[str, bytes], code: Path) 
             return report
         store.stage(new, contents)
         _users(host, step.changes.users)
-        report.confirm = FIREWALL in step.changes.touched
-        _replace(step, (lambda: deadman.arm(host, code, len(new.components))) if report.confirm else None)
+        # Started again or changed: either way it may close the door.
+        report.confirm = FIREWALL in step.changes.touched | step.changes.idle
+        _replace(step, (lambda seconds: deadman.arm(host, code, seconds)) if report.confirm else None)
         if not report.confirm:
             store.commit()
         return report
@@ -72,7 +76,7 @@ def apply(host: Host, new: Manifest, contents: Mapping[str, bytes], code: Path) 
 def confirm(host: Host) -> None:
     """A new connection came through the new firewall: the release serves."""
     store = Store(host)
-    with store.locked(wait=True):
+    with store.locked(wait_s=deadman.LOCK_LIMIT_S):
         if not deadman.armed(host):
             raise RefusedError("the connection came too late")
         deadman.disarm(host)
@@ -82,10 +86,9 @@ def confirm(host: Host) -> None:
 def back(host: Host) -> str:
     """No new connection comes through: put the release before back now."""
     store = Store(host)
-    with store.locked(wait=True):
-        deadman.open_up(host)
+    with store.locked(wait_s=deadman.LOCK_LIMIT_S):
         pending = store.linked("pending")
-        said = put_back(store, pending) if pending else "The host has put the release before back by itself."
+        said = open_and_put_back(store, pending) if pending else "The host has put the release before back by itself."
         deadman.disarm(host)
         return said
 
@@ -101,10 +104,26 @@ def previous(host: Host) -> tuple[Manifest, dict[str, bytes]]:
     return found, store.contents(found)
 
 
+def open_and_put_back(store: Store, failed: Manifest) -> str:
+    """Put back after our table was loaded: it goes first, and its unit with it, so that the release before loads its own.
+
+    The very release that served before has no other to load. Its unit is disabled then: neither a reboot nor a start
+    closes the door unconfirmed, and the next deploy, which finds the unit off, asks for a confirmation.
+    """
+    old = store.linked("current") or nothing(failed.host)
+    same = old.identity == failed.identity
+    deadman.open_up(store.host)
+    for component in (found for found in old.components if found.name == FIREWALL):
+        (units.leave if same else units.stop)(store.host, component.units)
+    said = put_back(store, failed)
+    return f"{said} {FIREWALL_OFF}" if same else said
+
+
 def put_back(store: Store, failed: Manifest) -> str:
     """Put the release that served before, or what was there before us, back in place; what to tell the operator."""
     old = store.linked("current") or nothing(failed.host)
     if old.identity == failed.identity:
+        store.finish()
         return "It is the release that served before, so there is none to put back."
     step = changes.step(store, old, store.contents(old))
     stay = store.active_before() & set(step.changes.left)
@@ -126,7 +145,7 @@ def _users(host: Host, names: Sequence[str]) -> None:
             raise RefusedError(f"the user {name} could not be created: {created.said}")
 
 
-def _replace(step: Step, arm: Callable[[], None] | None) -> None:
+def _replace(step: Step, arm: Arm | None) -> None:
     """The change itself, with the way back."""
     ours = {path for old in step.known for path in old.items}
     try:
@@ -144,17 +163,18 @@ def _replace(step: Step, arm: Callable[[], None] | None) -> None:
         _move(step, beside, frozenset(), arm)
     except (FailedError, RefusedError, OSError) as error:
         component = None if isinstance(error, OSError) else error.component
-        back = _way_back(step, armed=arm is not None)
+        back = _way_back(step)
         raise FailedError(f"{component or 'files'}: {error}\n{back}", component) from error
 
 
-def _way_back(step: Step, *, armed: bool) -> str:
-    if armed:
-        deadman.open_up(step.host)
+def _way_back(step: Step) -> str:
+    """The table goes only if this run had come to load it: a failure before leaves the one that serves."""
+    armed = deadman.armed(step.host)
     try:
-        said = put_back(step.store, step.new)
+        said = (open_and_put_back if armed else put_back)(step.store, step.new)
     except (FailedError, RefusedError, OSError) as error:
         said = f"Putting the release before back failed too: {error}"
+        said += f" {FIREWALL_OFF}" if armed else ""
     if armed:
         deadman.disarm(step.host)
     return said
@@ -173,7 +193,7 @@ def _beside(step: Step) -> list[Path]:
     return beside
 
 
-def _move(step: Step, beside: Sequence[Path], stay: frozenset[str], arm: Callable[[], None] | None) -> None:
+def _move(step: Step, beside: Sequence[Path], stay: frozenset[str], arm: Arm | None) -> None:
     """`stay`: units that leave the release and run on all the same, because they ran before it."""
     host, found = step.host, step.changes
     units.leave(host, set(found.left) - stay)
@@ -186,8 +206,10 @@ def _move(step: Step, beside: Sequence[Path], stay: frozenset[str], arm: Callabl
     moved = [component for component in step.new.components if component.name in found.touched | found.idle]
     for component in moved:
         if arm and component.name == FIREWALL:
-            arm()
+            arm(deadman.WHILE_APPLYING_S)
         units.act(host, component, touched=component.name in found.touched)
         health.wait(host, component)
     units.again(host, stay)
     health.steady(host, moved)
+    if arm:
+        arm(deadman.UNTIL_CONFIRMED_S)

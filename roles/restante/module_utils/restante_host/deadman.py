@@ -5,6 +5,7 @@ It runs from a copy of this code, kept beside the releases, because ansible's ow
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -19,13 +20,16 @@ from .units import states
 
 UNIT = "restante-deadman"
 TABLE = ("nft", "delete", "table", "inet", "restante")
-# From the firewall's change to the confirmation: the rest of the release, then one ssh connection.
-SECONDS = 60
-SECONDS_PER_COMPONENT = 20
+# For one ssh connection, from when all of the release is up.
+UNTIL_CONFIRMED_S = 60
+# Until then it is only there in case that the apply itself dies: longer than systemd may take for slow services.
+WHILE_APPLYING_S = 900
+# For a deploy that holds the lock; after it the table is simply taken away.
+LOCK_LIMIT_S = 300
 
 
-def arm(host: Host, code: Path, components: int) -> None:
-    """`code`: the archive that this package was imported from."""
+def arm(host: Host, code: Path, seconds: int) -> None:
+    """Go back in so many seconds, whatever was armed before. `code`: the archive that this package was imported from."""
     kept = host.path(f"{STATE}/deadman")
     shutil.copyfile(code, kept)
     kept.chmod(0o600)
@@ -34,7 +38,6 @@ def arm(host: Host, code: Path, components: int) -> None:
         archive.writestr("__main__.py", f"import sys\nfrom {__name__} import fire\nsys.exit(fire())\n")
     # No character here that a unit file would escape: systemd 252 misreads its own `\;` after a daemon-reload.
     back = f"/usr/bin/python3 {kept} || {shlex.join(TABLE)}"
-    seconds = SECONDS + SECONDS_PER_COMPONENT * components
     timer = ["--unit", UNIT, f"--on-active={seconds}", "--timer-property=AccuracySec=1s"]
     armed = host.system.run(["systemd-run", "--quiet", "--collect", *timer, "/bin/sh", "-c", back])
     if armed.code != 0:
@@ -58,17 +61,17 @@ def disarm(host: Host) -> None:
 
 def fire() -> int:
     """Put the release before back, without anyone asking. What it says goes to the journal of restante-deadman."""
-    from .apply import put_back
+    from .apply import open_and_put_back
 
+    os.umask(0o022)
     host = Host()
     store = Store(host)
     try:
-        with store.locked(wait=True):
+        with store.locked(wait_s=LOCK_LIMIT_S):
             pending = store.linked("pending")
             if pending is None:
                 return 0
-            open_up(host)
-            said, code = put_back(store, pending), 0
+            said, code = open_and_put_back(store, pending), 0
     except (FailedError, RefusedError, OSError) as error:
         said, code = f"The release before could not be put back: {error}", 1
     sys.stderr.write(f"No new connection confirmed the firewall. {said}\n")

@@ -37,19 +37,32 @@ class Store:
         self.kept = Host(self.base / "originals", host.system)
 
     @contextlib.contextmanager
-    def locked(self, *, wait: bool = False) -> Iterator[None]:
-        """Two deploys at once would each undo the other's files. `wait`: for what ends a deploy, and must not fail."""
+    def locked(self, *, wait_s: float = 0) -> Iterator[None]:
+        """Two deploys at once would each undo the other's files. `wait_s`: for what ends a deploy, and should not fail."""
         self.base.mkdir(parents=True, exist_ok=True)
         for private in (self.releases, self.kept.root):
             private.mkdir(mode=0o700, exist_ok=True)
-        with (self.base / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RefusedError(
-                    "another deploy is at work on this host: wait for it to end, then try again"
-                ) from error
+        lock = os.open(self.base / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            # Whoever can open it can hold it: nobody but root.
+            os.fchmod(lock, 0o600)
+            self._acquire(lock, self.host.system.now() + wait_s)
             yield
+        finally:
+            os.close(lock)
+
+    def _acquire(self, lock: int, deadline: float) -> None:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if self.host.system.now() >= deadline:
+                    raise RefusedError(
+                        "another deploy is at work on this host: wait for it to end, then try again"
+                    ) from error
+                self.host.system.pause(0.2)
+            else:
+                return
 
     def linked(self, link: str) -> Manifest | None:
         """The manifest behind `current`, `previous` or `pending`."""
@@ -97,7 +110,10 @@ class Store:
 
     def active_before(self) -> frozenset[str]:
         """The units that ran when the pending release began."""
-        return frozenset(json.loads((self.base / "pending" / BEGUN).read_text()))
+        try:
+            return frozenset(json.loads((self.base / "pending" / BEGUN).read_text()))
+        except (FileNotFoundError, ValueError):
+            return frozenset()  # a power cut while it was written: units that leave are then stopped
 
     def commit(self) -> None:
         """The pending release serves."""
@@ -111,9 +127,9 @@ class Store:
 
     def finish(self) -> None:
         """Nothing of an unfinished release is left in the live tree."""
+        (self.base / "pending").unlink(missing_ok=True)
         for begun in self.releases.glob(f"*/{BEGUN}"):
             begun.unlink()
-        (self.base / "pending").unlink(missing_ok=True)
         self.sweep()
 
     def sweep(self) -> None:

@@ -9,6 +9,8 @@ from .errors import FailedError
 from .manifest import Component
 from .system import Host
 
+# A unit that we render may take 150 s to start (TimeoutStartSec) after 30 s, or what the spec says, to stop.
+SYSTEMCTL_LIMIT_S = 300
 FOLDER = "/etc/systemd/system/"
 PROPERTIES = ("LoadState", "ActiveState", "SubState", "UnitFileState", "NRestarts")
 # systemctl(1), is-enabled: these need, or allow, no enabling.
@@ -66,6 +68,11 @@ def leave(host: Host, names: Iterable[str]) -> None:
         _systemctl(host, None, "disable", "--now", "--", *gone)
 
 
+def stop(host: Host, names: Iterable[str]) -> None:
+    if still := sorted(names):
+        _systemctl(host, None, "stop", "--", *still)
+
+
 def again(host: Host, names: Iterable[str]) -> None:
     """A unit that ran before us runs again, with its own files."""
     for name in sorted(names):
@@ -101,7 +108,7 @@ def journal(host: Host, names: Sequence[str], lines: int = 20) -> str:
 
 
 def _systemctl(host: Host, component: Component | None, *arguments: str) -> None:
-    done = host.system.run(["systemctl", *arguments], timeout=120)
+    done = host.system.run(["systemctl", *arguments], timeout=SYSTEMCTL_LIMIT_S)
     if done.code != 0:
         names = component.units if component else ()
         message = f"`systemctl {' '.join(arguments)}` failed: {done.said}{journal(host, names)}"
