@@ -50,8 +50,9 @@ bench: .venv/dev ## Speed, as ratios against a peer measured in the same run; th
 	$(BIN)/python -m bench
 
 requirements: ## Pin anew, with hashes (needs uv)
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade --extra kit pyproject.toml requirements/build.in -o requirements/kit.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade --extra kit pyproject.toml requirements/build.in requirements/dev.in -o requirements/dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade --extra kit --extra server pyproject.toml requirements/build.in -o requirements/kit.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade --extra kit --extra server pyproject.toml requirements/build.in requirements/dev.in -o requirements/dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade --extra server pyproject.toml -o requirements/server.txt
 
 clean: ## Remove what was made here
 	rm -rf .venv build dist

@@ -1,0 +1,242 @@
+"""The store on PostgreSQL: several servers on several hosts. Arrivals share one writer's transactions, other work has a pool.
+
+Signals cross hosts by NOTIFY, sent after the commit and coalesced: inside the transaction it would hold an instance-wide
+lock through the commit. A notification may be lost, so heads are polled too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+
+from restante.server.store import migrations
+from restante.server.store.base import Arrival, StoreError, Verdict
+from restante.server.store.ingest import ingest
+from restante.server.store.retention import Policy
+from restante.server.store.statements import for_psycopg
+from restante.server.store.store import Heads, Store, T
+from restante.server.store.tx import Row, Tx
+
+log = logging.getLogger(__name__)
+BATCH = 256
+BATCH_BYTES = 32 << 20
+WORKERS = 4
+OLDEST_VERSION = 150_000
+# A connection that is stuck on a dead server is let go: libpq, 34.1.2.
+CONNECT = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 15_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "wal_level")
+
+
+class PostgresTx:
+    """Lists are arrays; `many` is one statement over an array for each column."""
+
+    def __init__(self, connection: psycopg.Connection[Row], now: float) -> None:
+        self._connection, self.now = connection, now
+
+    def all(self, statement: str, /, **parameters: Any) -> list[Row]:
+        return self._connection.execute(for_psycopg(statement), parameters).fetchall()  # type: ignore[arg-type]
+
+    def one(self, statement: str, /, **parameters: Any) -> Row | None:
+        return self._connection.execute(for_psycopg(statement), parameters).fetchone()  # type: ignore[arg-type]
+
+    def run(self, statement: str, /, **parameters: Any) -> int:
+        return self._connection.execute(for_psycopg(statement), parameters).rowcount  # type: ignore[arg-type]
+
+    def many(self, statement: str, /, rows: Sequence[Mapping[str, Any]]) -> None:
+        if rows:
+            columns = {name: [row[name] for row in rows] for name in rows[0]}
+            self._connection.execute(for_psycopg(statement), columns)  # type: ignore[arg-type]
+
+
+class PostgresStore(Store):
+    """`url` is a libpq URL or conninfo, without a password when `password` gives it."""
+
+    engine = "postgresql"
+
+    def __init__(self, url: str, policy: Policy, password: str | None = None) -> None:
+        super().__init__(policy)
+        self._url = url
+        self._connect_with: dict[str, Any] = {**CONNECT, **({"password": password} if password else {})}
+        self._arrivals: queue.SimpleQueue[tuple[Arrival, asyncio.Future[list[Verdict]]] | None] = queue.SimpleQueue()
+        self._pool = ThreadPoolExecutor(WORKERS, "store-worker")
+        self._readers = ThreadPoolExecutor(WORKERS, "store-reader")
+        self._local = threading.local()
+        self._to_notify: queue.SimpleQueue[set[int] | None] = queue.SimpleQueue()
+        self._open: set[psycopg.Connection[Row]] = set()
+        self._stopped = threading.Event()
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._loop.run_in_executor(self._pool, self._migrate)
+        self._threads = [
+            threading.Thread(target=target, name=name, daemon=True)
+            for target, name in (
+                (self._write_all, "store-writer"),
+                (self._notify, "store-notify"),
+                (self._listen, "store-listen"),
+            )
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _migrate(self) -> None:
+        with _sentence(), self._connect() as connection:
+            if connection.info.server_version < OLDEST_VERSION:
+                raise StoreError(
+                    f"PostgreSQL {connection.info.server_version // 10_000} is too old; 15 or newer is needed"
+                )
+            migrations.postgresql(connection, self.clock.now())
+
+    def _connect(self) -> psycopg.Connection[Row]:
+        with _sentence():
+            connection = psycopg.connect(self._url, autocommit=True, **self._connect_with)
+            row = connection.execute(for_psycopg("now")).fetchone()  # type: ignore[arg-type]
+        self.clock.not_before(row[0] if row else 0.0)
+        return connection
+
+    def _mine(self) -> psycopg.Connection[Row]:
+        """This thread's connection, made anew when the last one broke."""
+        connection: psycopg.Connection[Row] | None = getattr(self._local, "connection", None)
+        if connection is None or connection.closed or connection.broken:
+            connection = self._local.connection = self._connect()
+            self._open.add(connection)
+            self._open = {each for each in self._open if not each.closed}
+        return connection
+
+    async def close(self) -> None:
+        self._stopped.set()
+        self._arrivals.put(None)
+        self._to_notify.put(None)
+        for thread in self._threads:
+            await self._loop.run_in_executor(None, thread.join)
+        self._pool.shutdown()
+        self._readers.shutdown()
+        for connection in list(self._open):
+            connection.close()
+
+    def ingest(self, arrival: Arrival) -> asyncio.Future[list[Verdict]]:
+        future: asyncio.Future[list[Verdict]] = self._loop.create_future()
+        self._arrivals.put((arrival, future))
+        return future
+
+    async def write(self, work: Callable[[Tx], T]) -> T:
+        return await self._loop.run_in_executor(self._pool, self._transaction, work)
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        return await self._loop.run_in_executor(self._readers, self._view, work)
+
+    def _transaction(self, work: Callable[[Tx], T]) -> T:
+        with _sentence():
+            connection = self._mine()
+            with connection.transaction():
+                return work(PostgresTx(connection, self.clock.now()))
+
+    def _view(self, work: Callable[[Tx], T]) -> T:
+        with _sentence():
+            connection = self._mine()
+            with connection.transaction():
+                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                return work(PostgresTx(connection, self.clock.now()))
+
+    def _write_all(self) -> None:
+        while batch := self._batch():
+            try:
+                verdicts, heads = self._transaction(
+                    lambda tx, batch=batch: ingest(tx, [arrival for arrival, _ in batch], self.policy.quota_bytes)  # type: ignore[misc]
+                )
+            except Exception as error:
+                # The outcome may be unknown: a retry is recognised by its hop identity.
+                log.error("the store could not commit: %s", error)
+                verdicts, heads = [[Verdict.unavailable] * len(arrival.recipients) for arrival, _ in batch], {}
+            with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits
+                self._loop.call_soon_threadsafe(self._done, batch, verdicts, heads)
+            if heads:
+                self._to_notify.put(set(heads))
+
+    def _batch(self) -> list[tuple[Arrival, asyncio.Future[list[Verdict]]]]:
+        batch, size = [], 0
+        while len(batch) < BATCH and size < BATCH_BYTES and not (batch and self._arrivals.empty()):
+            item = self._arrivals.get()
+            if item is None:
+                if batch:
+                    self._arrivals.put(None)
+                break
+            batch.append(item)
+            size += len(item[0].raw)
+        return batch
+
+    def _done(
+        self, batch: list[tuple[Arrival, asyncio.Future[list[Verdict]]]], verdicts: list[list[Verdict]], heads: Heads
+    ) -> None:
+        for (_, future), found in zip(batch, verdicts, strict=True):
+            if not future.done():
+                future.set_result(found)
+        if heads:
+            self.on_heads(heads)
+
+    def _notify(self) -> None:
+        """Tell the other servers; what gathers while one notification is on its way goes with the next."""
+        while (ids := self._to_notify.get()) is not None:
+            while not self._to_notify.empty():
+                if (more := self._to_notify.get()) is None:
+                    self._to_notify.put(None)
+                    break
+                ids |= more
+            payload = ",".join(map(str, sorted(ids)[:500]))
+            try:
+                self._mine().execute(for_psycopg("notify"), {"payload": payload})  # type: ignore[arg-type]
+            except (psycopg.Error, StoreError) as error:
+                log.warning("a notification was lost, heartbeats and polls will show its mail: %s", error)
+
+    def _listen(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                connection = self._mine()
+                connection.execute("LISTEN restante")
+                while not self._stopped.is_set():
+                    # The generator holds the connection until it ends.
+                    payloads = [each.payload for each in connection.notifies(timeout=0.5, stop_after=1)]
+                    if ids := {int(number) for payload in payloads for number in payload.split(",")}:
+                        self._heard(ids)
+            except (psycopg.Error, StoreError) as error:
+                log.warning("not listening for the other servers' mail at this moment: %s", error)
+                self._stopped.wait(1)
+
+    def _heard(self, ids: set[int]) -> None:
+        heads = self._view(lambda tx: {row[0]: row[2] for row in tx.all("heads", ids=sorted(ids))})
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self.on_heads, heads)
+
+    async def free_bytes(self) -> None:
+        return None
+
+    async def durability(self) -> Mapping[str, str]:
+        def work() -> dict[str, str]:
+            with _sentence():
+                connection = self._mine()
+                rows = {name: connection.execute(f"SHOW {name}").fetchone() for name in SETTINGS}  # type: ignore[arg-type]
+            return {name: row[0] if row else "" for name, row in rows.items()}
+
+        return await self._loop.run_in_executor(self._pool, work)
+
+
+@contextlib.contextmanager
+def _sentence() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        raise StoreError(f"the store could not be used: {str(error).strip() or type(error).__name__}") from error

@@ -1,0 +1,280 @@
+"""The store on SQLite: one process, one writer thread that commits everything that waits for it at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from restante.errors import InputError
+from restante.server.store import migrations
+from restante.server.store.base import Arrival, StoreError, Verdict
+from restante.server.store.ingest import ingest
+from restante.server.store.retention import Policy
+from restante.server.store.statements import named
+from restante.server.store.store import Heads, Store, T
+from restante.server.store.tx import Row, Tx
+
+log = logging.getLogger(__name__)
+BATCH_BYTES = 32 << 20  # of mail in one transaction: more would only hold memory
+BATCH_WORK = 256
+READERS = 2
+SETTINGS = {"journal_mode": "wal", "synchronous": "full", "foreign_keys": "on", "busy_timeout": "10000"}
+
+
+class SqliteTx:
+    """Lists become JSON arrays, which json_each() reads."""
+
+    def __init__(self, connection: sqlite3.Connection, clock: Callable[[], float]) -> None:
+        self._run, self._many, self._clock = connection.execute, connection.executemany, clock
+        self._sql = named("sqlite")
+        self.now = clock()
+
+    def tick(self) -> None:
+        self.now = self._clock()
+
+    def all(self, statement: str, /, **parameters: Any) -> list[Row]:
+        return self._run(self._sql[statement], _plain(parameters)).fetchall()
+
+    def one(self, statement: str, /, **parameters: Any) -> Row | None:
+        rows = self._run(self._sql[statement], _plain(parameters)).fetchall()
+        return rows[0] if rows else None
+
+    def run(self, statement: str, /, **parameters: Any) -> int:
+        return self._run(self._sql[statement], _plain(parameters)).rowcount
+
+    def many(self, statement: str, /, rows: Sequence[Mapping[str, Any]]) -> None:
+        if rows:
+            self._many(self._sql[statement], rows)
+
+
+def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {name: json.dumps(item) if isinstance(item, list) else item for name, item in parameters.items()}
+
+
+class _Work:
+    """One thing that waits for the writer: an arrival, or a function over a transaction."""
+
+    __slots__ = ("arrival", "error", "function", "future", "result")
+
+    def __init__(
+        self, future: asyncio.Future[Any], arrival: Arrival | None, function: Callable[[Tx], Any] | None
+    ) -> None:
+        self.future, self.arrival, self.function = future, arrival, function
+        self.result: Any = None
+        self.error: Exception | None = None
+
+    def resolve(self) -> None:
+        if self.future.done():
+            return  # whoever asked has gone
+        if self.error:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class SqliteStore(Store):
+    """`path` is the database; a lock beside it keeps a second server away. Free space below `floor` refuses mail."""
+
+    engine = "sqlite"
+
+    def __init__(self, path: Path, policy: Policy, floor_bytes: int = 0) -> None:
+        super().__init__(policy)
+        self.path, self.floor_bytes = path, floor_bytes
+        self._waiting: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(READERS, "store-reader")
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._lock = -1
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._acquire()
+        await self._loop.run_in_executor(self._readers, self._migrate)
+        self._writer = threading.Thread(target=self._write_all, name="store-writer", daemon=True)
+        self._writer.start()
+
+    def _acquire(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{self.path} is another server's at this moment; SQLite takes one server at a time"
+            ) from None
+
+    def _migrate(self) -> None:
+        connection = self._connect()
+        with contextlib.closing(connection), _sentence(self.path):
+            migrations.sqlite(connection, self.clock.now())
+
+    def _connect(self) -> sqlite3.Connection:
+        with _sentence(self.path):
+            connection = sqlite3.connect(
+                self.path, isolation_level=None, check_same_thread=False, cached_statements=256
+            )
+            os.chmod(self.path, 0o600)
+            for name, setting in SETTINGS.items():
+                connection.execute(f"PRAGMA {name} = {setting}")
+            connection.execute("PRAGMA cache_size = -65536")
+            connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        return connection
+
+    async def close(self) -> None:
+        self._waiting.put(None)
+        await self._loop.run_in_executor(None, self._writer.join)
+        self._readers.shutdown()
+        for connection in self._opened:
+            connection.close()
+        os.close(self._lock)
+
+    def ingest(self, arrival: Arrival) -> asyncio.Future[list[Verdict]]:
+        return self._submit(_Work(self._loop.create_future(), arrival, None))
+
+    def write(self, work: Callable[[Tx], T]) -> asyncio.Future[T]:
+        return self._submit(_Work(self._loop.create_future(), None, work))
+
+    def _submit(self, work: _Work) -> asyncio.Future[Any]:
+        self._waiting.put(work)
+        return work.future
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        return await self._loop.run_in_executor(self._readers, self._read, work)
+
+    def _read(self, work: Callable[[Tx], T]) -> T:
+        tx = getattr(self._local, "tx", None)
+        if tx is None:
+            connection = self._connect()
+            self._opened.append(connection)
+            tx = self._local.tx = SqliteTx(connection, self.clock.now)
+        tx.tick()
+        with _sentence(self.path):
+            tx._run("BEGIN")  # one view of it all
+            try:
+                return work(tx)
+            finally:
+                tx._run("COMMIT")
+
+    def _write_all(self) -> None:
+        connection = self._connect()
+        tx = SqliteTx(connection, self.clock.now)
+        while batch := self._batch():
+            heads = self._commit(connection, tx, batch)
+            with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits
+                self._loop.call_soon_threadsafe(self._done, batch, heads)
+        connection.close()
+
+    def _batch(self) -> list[_Work]:
+        """Waits for one, and takes all that wait with it."""
+        first = self._waiting.get()
+        if first is None:
+            return []
+        batch, size = [first], len(first.arrival.raw) if first.arrival else 0
+        while len(batch) < BATCH_WORK and size < BATCH_BYTES and not self._waiting.empty():
+            following = self._waiting.get()
+            if following is None:
+                self._waiting.put(None)
+                break
+            batch.append(following)
+            size += len(following.arrival.raw) if following.arrival else 0
+        return batch
+
+    def _commit(self, connection: sqlite3.Connection, tx: SqliteTx, batch: list[_Work]) -> Heads:
+        """All in one transaction; when that fails, each alone, so that only what is at fault fails."""
+        try:
+            return self._attempt(connection, tx, batch)
+        except Exception as error:
+            if len(batch) > 1:
+                heads: dict[int, int] = {}
+                for work in batch:
+                    heads |= self._commit(connection, tx, [work])
+                return heads
+            self._fail(batch[0], error)
+            return {}
+
+    def _attempt(self, connection: sqlite3.Connection, tx: SqliteTx, batch: list[_Work]) -> Heads:
+        tx.tick()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            heads = self._arrivals(tx, [work for work in batch if work.arrival])
+            for work in batch:
+                if work.function:
+                    work.result = work.function(tx)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return heads
+
+    def _arrivals(self, tx: SqliteTx, batch: list[_Work]) -> Heads:
+        if not batch:
+            return {}
+        if self._free() < self.floor_bytes:
+            for work in batch:
+                work.result = [Verdict.no_space] * len(work.arrival.recipients)  # type: ignore[union-attr]
+            return {}
+        arrivals = [work.arrival for work in batch if work.arrival]
+        verdicts, heads = ingest(tx, arrivals, self.policy.quota_bytes)
+        for work, found in zip(batch, verdicts, strict=True):
+            work.result = found
+        return heads
+
+    def _fail(self, work: _Work, error: Exception) -> None:
+        work.error = error
+        if isinstance(error, sqlite3.Error):
+            log.error("the store could not commit: %s", error)
+            full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+            work.error = StoreError(f"the store at {self.path} could not commit: {error}")
+            if work.arrival:
+                verdict = Verdict.no_space if full else Verdict.unavailable
+                work.result, work.error = [verdict] * len(work.arrival.recipients), None
+
+    def _done(self, batch: list[_Work], heads: Heads) -> None:
+        for work in batch:
+            work.resolve()
+        if heads:
+            self.on_heads(heads)
+
+    def _free(self) -> int:
+        found = os.statvfs(self.path.parent)
+        return found.f_bavail * found.f_frsize
+
+    async def free_bytes(self) -> int:
+        return self._free()
+
+    async def durability(self) -> Mapping[str, str]:
+        names = {0: "off", 1: "normal", 2: "full", 3: "extra"}
+        rows = await self.write(
+            lambda tx: [tx._run(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+        )  # type: ignore[attr-defined]
+        return {"journal_mode": rows[0], "synchronous": names[rows[1]]}
+
+    async def backup(self, target: Path) -> None:
+        """A consistent copy while the server runs (SQLite's online backup)."""
+
+        def copy() -> None:
+            source = self._connect()
+            with contextlib.closing(source), contextlib.closing(sqlite3.connect(target)) as into, _sentence(target):
+                source.backup(into, pages=1000, sleep=0.01)
+
+        await self._loop.run_in_executor(None, copy)
+
+
+@contextlib.contextmanager
+def _sentence(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(f"the store at {path} could not be used: {error}") from error

@@ -1,0 +1,33 @@
+"""A transaction of either engine: statements by name. All semantics are written over this, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+Row = tuple[Any, ...]
+
+
+class Tx(Protocol):
+    """`now` is the store's clock, in Unix seconds; it never goes back."""
+
+    now: float
+
+    def all(self, statement: str, /, **parameters: Any) -> list[Row]:
+        """Every row."""
+
+    def one(self, statement: str, /, **parameters: Any) -> Row | None:
+        """The first row."""
+
+    def run(self, statement: str, /, **parameters: Any) -> int:
+        """How many rows it changed."""
+
+    def many(self, statement: str, /, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The statement for each of the rows; nothing for none."""
+
+
+def value(tx: Tx, statement: str, /, **parameters: Any) -> Any:
+    """The first column of the one row that there always is."""
+    row = tx.one(statement, **parameters)
+    assert row is not None, f"{statement} gave no row"
+    return row[0]
