@@ -1,4 +1,4 @@
-"""Where templates/, roles/ and examples/ are: beside kit/ in a checkout, in _data/ inside an installed wheel."""
+"""Where templates/, roles/, examples/ and the server's requirements are: beside kit/ in a checkout, in _data/ inside an installed wheel."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ def roles() -> Path:
 
 def examples() -> Path:
     return root() / "examples"
+
+
+def server_requirements() -> Path:
+    return root() / "requirements" / "server.txt"
+
+
+def package() -> Path:
+    return _PACKAGE
 
 
 def checks() -> Path:

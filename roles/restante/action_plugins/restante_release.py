@@ -32,6 +32,8 @@ class ActionModule(ActionBase):
                 "bundle": {"type": "path", "required": True},
                 "secrets": {"type": "path"},
                 "rollback": {"type": "bool", "default": False},
+                "wheelhouse": {"type": "str"},
+                "missing": {"type": "list", "elements": "str", "default": []},
             }
         )
         try:
@@ -51,6 +53,8 @@ class ActionModule(ActionBase):
             sent |= {"manifest": manifest, "secrets": digests}
             if phase == "apply" or self._task.check_mode:
                 sent["archive"] = self._send(pack(folder, manifest, secrets))
+            if phase == "apply" and not self._task.check_mode:
+                sent["trees"] = {tree: self._bring(tree, manifest, arguments) for tree in arguments["missing"]}
         result = self._module(sent)
         if result.get("confirm") and not result.get("failed"):
             return self._confirmed(result)
@@ -69,11 +73,25 @@ class ActionModule(ActionBase):
             ) from None
         return manifest
 
-    def _send(self, data: bytes) -> str:
-        """Into the connection's temporary folder, which only the ssh user and root can read."""
+    def _bring(self, tree: str, manifest: dict[str, Any], arguments: dict[str, Any]) -> dict[str, str]:
+        """A tree that the host lacks, from the wheelhouse that `restante deploy` filled."""
+        name = f"{Path(tree).name}-{manifest['trees'][tree]['python']}-{manifest['arch']}.tar.gz"
+        local = Path(arguments["wheelhouse"] or "", name)
+        if not arguments["wheelhouse"] or not local.exists():
+            raise AnsibleActionFail(f"{self._host} lacks {tree}, and {local} is not there: use 'restante deploy'")
+        target = self._place(name)
+        self._transfer_file(str(local), target)
+        return {"archive": target, "sha256": hashlib.sha256(local.read_bytes()).hexdigest()}
+
+    def _place(self, name: str) -> str:
+        """In the connection's temporary folder, which only the ssh user and root can read."""
         if not self._connection._shell.tmpdir:
             self._make_tmp_path()
-        target: str = self._connection._shell.join_path(self._connection._shell.tmpdir, "release.tar")
+        target: str = self._connection._shell.join_path(self._connection._shell.tmpdir, name)
+        return target
+
+    def _send(self, data: bytes) -> str:
+        target = self._place("release.tar")
         local = self._loader._create_content_tempfile(data)
         try:
             self._transfer_file(local, target)

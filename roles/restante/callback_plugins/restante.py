@@ -65,6 +65,7 @@ def todo(result: dict[str, Any]) -> list[str]:
     """What separates the host from its release, a line for each thing."""
     changes: dict[str, Any] = result["changes"]
     lines = [f"install {name}" for name in changes["packages"]] + [f"create user {name}" for name in changes["users"]]
+    lines += [f"bring {path}" for path in changes.get("trees", [])]
     lines += [f"stop and disable {name}" for name in changes["left"]] + [f"remove {path}" for path in changes["prune"]]
     lines += [f"{name}: {why}" for name, why in {**changes["touched"], **changes["idle"]}.items()]
     return lines or (["record the release"] if result["needed"] else [])

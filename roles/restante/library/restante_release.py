@@ -25,6 +25,10 @@ options:
   archive:
     description: The tar on the host that holds the tree.
     type: path
+  trees:
+    description: Folder of each tree that was sent, the path of its tar on the host, and the tar's sha256.
+    type: dict
+    default: {}
   rollback:
     description: Take the release before, which is whole on the host, instead of C(manifest).
     type: bool
@@ -74,6 +78,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "manifest": {"type": "dict"},
     "secrets": {"type": "dict", "default": {}, "no_log": True},
     "archive": {"type": "path"},
+    "trees": {"type": "dict", "default": {}},
     "rollback": {"type": "bool", "default": False},
 }
 
@@ -100,7 +105,7 @@ def _run(host: Host, params: dict[str, Any], *, check: bool) -> dict[str, Any]:
         return {"changed": True, "said": apply.back(host)}
     release, contents = _release(host, params)
     if params["phase"] == "apply" and not check:
-        report = apply.apply(host, release, contents or {}, _code())
+        report = apply.apply(host, release, contents or {}, _code(), params["trees"])
         return {"changed": report.changes.needed, **report.as_json()}
     report = apply.compare(host, release) if contents is None else apply.rehearse(host, release, contents)
     return {"changed": check and report.changes.needed, **report.as_json()}

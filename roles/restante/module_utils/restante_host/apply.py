@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import changes, deadman, diff, files, health, trial, units
+from . import changes, deadman, diff, files, health, trees, trial, units
 from .changes import Step
 from .errors import FailedError, RefusedError
 from .manifest import Manifest, nothing
@@ -19,6 +19,8 @@ BEFORE_US = "What was there before the first release is back."
 FIREWALL_OFF = "THE FIREWALL IS OFF: our table is not loaded; the next deploy loads it again, with a new confirmation."
 # Seconds -> the dead-man's switch waits so long from now.
 Arm = Callable[[int], None]
+# Folder -> {archive, sha256}.
+Archives = Mapping[str, Mapping[str, str]]
 
 
 @dataclass
@@ -54,12 +56,19 @@ def rehearse(host: Host, new: Manifest, contents: Mapping[str, bytes]) -> Report
     return _rehearse(changes.step(Store(host), new, contents))
 
 
-def apply(host: Host, new: Manifest, contents: Mapping[str, bytes], code: Path) -> Report:
-    """Make `new` the release that serves, or leave the one before. `code`: what a dead-man's switch runs from."""
+def apply(
+    host: Host, new: Manifest, contents: Mapping[str, bytes], code: Path, archives: Archives | None = None
+) -> Report:
+    """Make `new` the release that serves, or leave the one before. `code`: what a dead-man's switch runs from.
+
+    `archives`: what was sent of the release's trees.
+    """
     changes.same_kind(host, new)
     store = Store(host)
     with store.locked():
         step = changes.step(store, new, contents)
+        # A folder of its own that nobody uses yet: no change until a unit names it.
+        trees.unpack(host, step.changes.trees, archives or {})
         report = _rehearse(step)
         if not step.changes.needed:
             return report

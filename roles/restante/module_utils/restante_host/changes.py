@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import files, health, units
+from . import files, health, trees, units
 from .errors import RefusedError
 from .manifest import Item, Manifest
 from .store import Store
@@ -18,7 +18,7 @@ class Changes:
     """What separates the host from the release.
 
     `touched`: component -> why its change action has to run. `idle`: component -> which of its units only have to be
-    enabled or started. `unrecorded`: the store does not yet say that this release serves.
+    enabled or started. `trees`: folders to bring. `unrecorded`: the store does not yet say that this release serves.
     """
 
     packages: tuple[str, ...] = ()
@@ -28,12 +28,12 @@ class Changes:
     touched: dict[str, str] = field(default_factory=dict)
     idle: dict[str, str] = field(default_factory=dict)
     left: tuple[str, ...] = ()
+    trees: tuple[str, ...] = ()
     unrecorded: bool = False
 
     @property
     def needed(self) -> bool:
-        found = (self.packages, self.users, self.write, self.prune, self.touched, self.idle, self.left, self.unrecorded)
-        return any(found)
+        return any(vars(self).values())
 
     def as_json(self) -> dict[str, Any]:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
@@ -81,7 +81,9 @@ def compare(store: Store, new: Manifest) -> Changes:
     write = tuple(path for path, item in new.items.items() if not _equal(files.live(host, path), item))
     gone = sorted({path for old in known for path in old.items} - set(new.items))
     prune = tuple(path for path in gone if files.live(host, path) or files.live(store.kept, path))
-    touched = _by_files(new, known, write, prune) | _interrupted(store, new)
+    bring = trees.missing(host, new)
+    touched = {new.trees[path]["component"]: f"{path} is missing" for path in bring}
+    touched |= _by_files(new, known, write, prune) | _interrupted(store, new)
     for component in new.components:
         known_to_change = component.name in touched or not component.running
         if not known_to_change and health.running(host, component) != component.generation:
@@ -96,6 +98,7 @@ def compare(store: Store, new: Manifest) -> Changes:
         touched=touched,
         idle={name: why for name, why in _idle(host, new).items() if name not in touched},
         left=tuple(sorted(_present(host, left))),
+        trees=bring,
         unrecorded=current is None or current.identity != new.identity or store.linked("pending") is not None,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -12,6 +13,7 @@ from .errors import RefusedError
 
 FORMAT = 1
 STATE = "/var/lib/restante"
+TREES = "/opt/restante/server"
 # What the store keeps for itself below STATE; no release may write there.
 RESERVED = frozenset({"releases", "originals", "current", "previous", "pending", "lock", "deadman"})
 CHANGES = ("reload", "restart", "none")
@@ -65,6 +67,7 @@ class Manifest:
     users: tuple[str, ...] = ()
     items: Mapping[str, Item] = field(default_factory=dict)
     components: tuple[Component, ...] = ()
+    trees: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
@@ -99,6 +102,7 @@ class Manifest:
             "files": {item.path: item.as_json() for item in self.items.values() if not item.secret},
             "secrets": {item.path: item.as_json() for item in self.items.values() if item.secret},
             "components": [vars(component) for component in self.components],
+            "trees": {path: dict(tree) for path, tree in self.trees.items()},
         }
 
 
@@ -143,6 +147,9 @@ def parse(raw: Mapping[str, Any], secrets: Mapping[str, str] | None = None) -> M
     for component in manifest.components:
         if component.change not in CHANGES:
             raise RefusedError(f"{component.name}: change is {component.change!r}; accepted are {', '.join(CHANGES)}")
+    for path, tree in manifest.trees.items():
+        if not re.fullmatch(rf"{TREES}/[0-9a-f]+", path) or manifest.component(tree["component"]) is None:
+            raise RefusedError(f"{path!r} is no folder that a release may bring; accepted are {TREES}/<hex digits>")
     return manifest
 
 
@@ -158,6 +165,7 @@ def _parse(raw: Mapping[str, Any], secrets: Mapping[str, str]) -> Manifest:
         users=tuple(raw["users"]),
         items={item.path: item for item in (*files, *hidden)},
         components=tuple(_component(entry) for entry in raw["components"]),
+        trees=raw.get("trees") or {},
     )
 
 

@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from . import files, manifest
+from . import files, manifest, trees
 from .errors import RefusedError
 from .manifest import STATE, Item, Manifest
 from .system import Host
@@ -138,7 +138,11 @@ class Store:
         for folder in self.releases.iterdir():
             if folder.name not in named and not (folder / BEGUN).exists():
                 shutil.rmtree(folder)
+        trees.prune(self.host, [kept for folder in self.releases.iterdir() if (kept := self._kept(folder.name))])
         files.sync(self.base)
+
+    def _kept(self, identity: str) -> Manifest | None:
+        return self.linked(f"releases/{identity}")
 
     def keep_original(self, path: str) -> None:
         """Keep what is at `path`, which no release of ours put there."""
