@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +24,9 @@ SOURCES = ("roles/", "checks/", "site.yml", "manifest.json")  # these have tests
 
 def bundle(example: str) -> Bundle:
     loaded = load(resources.examples() / f"{example}.yml")
-    return render_bundle(build(loaded, gather(loaded, datetime(2026, 1, 1, tzinfo=UTC))))
+    facts = gather(loaded, datetime(2026, 1, 1, tzinfo=UTC))
+    # The server's release changes with every line of its code; what is shown here is where it goes.
+    return render_bundle(build(loaded, replace(facts, server="0123456789abcdef")))
 
 
 def golden(example: str) -> Bundle:

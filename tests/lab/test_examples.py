@@ -33,6 +33,7 @@ server = http.server.HTTPServer((sys.argv[1], 8099), Receiver)
 print("ready")
 server.serve_forever()
 """
+SPECS = Path(__file__).parent / "specs"  # fronting a program of one's own, without mail
 HELD = Path(__file__).with_name("held_socket.py")
 
 
@@ -41,7 +42,8 @@ class Fleet:
 
     def __init__(self, folder: Path, example: str) -> None:
         self.spec = folder / "restante.yml"
-        shutil.copy(resources.examples() / f"{example}.yml", self.spec)
+        own = SPECS / f"{example}.yml"
+        shutil.copy(own if own.exists() else resources.examples() / f"{example}.yml", self.spec)
         shutil.copytree(resources.examples() / "backend", folder / "backend")
         self.original = self.spec.read_text()
         self.lab = Lab(lab_directory(self.spec))
@@ -79,7 +81,7 @@ def until(condition: Callable[[], object], what: str, limit_s: float = 30) -> No
 
 @pytest.fixture(scope="module")
 def two_tier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    fleet = Fleet(tmp_path_factory.mktemp("two-tier"), "two-tier")
+    fleet = Fleet(tmp_path_factory.mktemp("two-apps"), "two-apps")
     try:
         fleet.restante("up")
         yield fleet
@@ -87,7 +89,7 @@ def two_tier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         fleet.restante("down")
 
 
-@pytest.mark.parametrize("example", ["websocket-only", "single-host"])
+@pytest.mark.parametrize("example", ["websocket-only", "one-backend"])
 def test_an_example_is_deployed_and_verified(example: str, tmp_path: Path) -> None:
     fleet = Fleet(tmp_path, example)
     try:
@@ -104,7 +106,7 @@ def test_an_example_is_deployed_and_verified(example: str, tmp_path: Path) -> No
 def test_secrets_arrive_and_a_webhook_and_a_dead_mans_switch_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fleet = Fleet(tmp_path, "single-host")
+    fleet = Fleet(tmp_path, "one-backend")
     monkeypatch.setenv("HOOK", f"http://{CONTROLLER[0]}:8099/hook")
     monkeypatch.setenv("BEAT", f"http://{CONTROLLER[0]}:8099/beat")
     secret = "credentials: {token: env:TOKEN}, readiness: notify"

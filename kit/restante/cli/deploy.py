@@ -43,17 +43,17 @@ def command(
 
 
 def _lab(spec: Path, bundle: Path) -> dict[str, Any]:
-    """How the lab's hosts are reached, and the certificate that the lab's own authority issues for the domain."""
+    """How the lab's hosts are reached, and the secrets that a lab brings by itself: certificate and store password."""
     from restante.cli.session import lab_for
-    from restante.lab.authority import certificate
+    from restante.lab.authority import certificate, store_password
 
     lab, _, _ = lab_for(spec)
-    ways: dict[str, Any] = {"prefix": lab.prefix(), "ssh_config": lab.ssh_config}
+    environment = {"RESTANTE_LAB_STORE_PASSWORD": store_password(lab.authority)}
     plan = json.loads((bundle / "plan.json").read_text())
     if plan["tls"]["lab"]:
         chain, key = certificate(lab.authority, plan["domain"])
-        ways["environment"] = {"RESTANTE_LAB_CERTIFICATE": chain, "RESTANTE_LAB_KEY": key}
-    return ways
+        environment |= {"RESTANTE_LAB_CERTIFICATE": chain, "RESTANTE_LAB_KEY": key}
+    return {"prefix": lab.prefix(), "ssh_config": lab.ssh_config, "environment": environment}
 
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from restante import resources
+from restante.deploy import wheelhouse
 from restante.plan.build import references
 from restante.plan.facts import Certificate, Facts
 from restante.spec.load import Loaded
@@ -50,7 +51,7 @@ def gather(loaded: Loaded, now: datetime | None = None) -> Facts:
         for reference in service.files.values()
         if reference in files
     }
-    return Facts(now or datetime.now(UTC), certificate, key, carried, unreadable, checks())
+    return Facts(now or datetime.now(UTC), certificate, key, carried, unreadable, checks(), wheelhouse.release())
 
 
 @cache

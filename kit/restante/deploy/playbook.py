@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from restante.deploy import wheelhouse
 from restante.errors import FoundError, InputError
 
 GOOD = frozenset({"unchanged", "changed", "would change"})
@@ -84,6 +85,8 @@ def deploy(
     bundle = bundle.resolve()
     hosts = _hosts(bundle, limit)
     variables: dict[str, Any] = {"restante_secrets": str(secrets.resolve()), "restante_rollback": rollback}
+    if not (check or rollback):
+        variables["restante_wheelhouse"] = str(wheelhouse.prepare(bundle))
     settings = dict(environment or {})
     if ssh_config:
         variables["ansible_ssh_common_args"] = f"-F {ssh_config}"

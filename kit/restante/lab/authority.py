@@ -1,8 +1,9 @@
-"""The lab's own certificate authority: what a public one does for real hosts."""
+"""The lab's own certificate authority, and its passwords: what an operator brings for real hosts."""
 
 from __future__ import annotations
 
 import datetime
+import secrets
 from pathlib import Path
 
 from cryptography import x509
@@ -29,6 +30,16 @@ def certificate(directory: Path, domain: str, days: int = 90) -> tuple[str, str]
         key.write_text(_pem(own))
         chain.write_text(made.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode())
     return chain.read_text(), key.read_text()
+
+
+def store_password(directory: Path) -> str:
+    """The password of the lab's PostgreSQL; made once per lab, so that a second deploy changes nothing."""
+    kept = directory / "store-password"
+    if not kept.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        kept.touch(mode=0o600)
+        kept.write_text(secrets.token_urlsafe(24))
+    return kept.read_text()
 
 
 def _authority(directory: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:

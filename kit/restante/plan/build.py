@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from restante.errors import Problem, SpecError
-from restante.plan import profiles, sizing, timeouts, topology
+from restante.plan import mail, post, profiles, sizing, timeouts, topology
 from restante.plan.derived import Derived, Rule, Values
 from restante.plan.facts import EXPIRY_WARNING_DAYS, Facts
 from restante.plan.profiles import Middlebox
@@ -40,6 +40,14 @@ class HostPlan:
     def is_edge(self) -> bool:
         return Tier.edge in self.host.tiers
 
+    @property
+    def is_post(self) -> bool:
+        return Tier.post in self.host.tiers
+
+    @property
+    def is_store(self) -> bool:
+        return Tier.store in self.host.tiers
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -53,6 +61,7 @@ class Plan:
     tls_profile: TlsProfile
     hosts: Mapping[str, HostPlan]
     files: Mapping[str, bytes]
+    server: str
     notes: tuple[str, ...]
 
 
@@ -70,22 +79,21 @@ def build(loaded: Loaded, facts: Facts) -> Plan:
     ]
     if found:
         raise _refuse(loaded, found)
-    routes = tuple(
-        topology.resolve(spec, route, index) for index, route in enumerate(spec.edge.routes if spec.edge else ())
-    )
+    routes = tuple(topology.resolve(spec, route, index) for index, route in enumerate(post.routes(spec)))
     values = Values(spec.overrides.values)
     rules = timeouts.derive(spec, path, values)
     need = sizing.demand(spec, {route.path: sum(1 for up in route.upstreams if up.port) for route in routes})
     sizing.derive(spec, need, values)
+    rules += mail.derive(spec, values)
     found += [(_spec_path(rule.spec_key), rule.sentence()) for rule in rules if not rule.holds]
-    found += [*sizing.problems(spec, need, values), *_overrides(spec, values)]
+    found += [*sizing.problems(spec, need, values), *mail.problems(spec, values), *_overrides(spec, values)]
     if found:
         raise _refuse(loaded, found)
     return Plan(
         spec, tuple(path), values.table, tuple(rules), routes,
         PROFILES[spec.edge.tls_profile if spec.edge else "intermediate"],
         {name: _host(spec, name, routes) for name in spec.hosts},
-        facts.files, tuple(_notes(path, facts)),
+        facts.files, facts.server, tuple(_notes(spec, path, facts)),
     )  # fmt: skip
 
 
@@ -122,6 +130,9 @@ def references(spec: Spec) -> Iterator[tuple[Path, str]]:
     for field in ("webhook", "beat"):
         if reference := getattr(spec.alert, field, None):
             yield ("alert", field), reference
+    for field in ("url", "password"):
+        if reference := getattr(spec.store, field):
+            yield ("store", field), reference
     for name, service in spec.services.items():
         for credential, reference in service.credentials.items():
             yield ("services", name, "credentials", credential), reference
@@ -152,7 +163,7 @@ def _covers(name: str, domain: str) -> bool:
 
 
 def _snippets(spec: Spec) -> Iterator[tuple[Path, str]]:
-    routes = {f"location:{route.path}" for route in (spec.edge.routes if spec.edge else ())}
+    routes = {f"location:{route.path}" for route in post.routes(spec)}
     for index, snippet in enumerate(spec.overrides.nginx):
         place: Path = ("overrides", "nginx", index)
         if snippet.context.startswith("location:") and snippet.context not in routes:
@@ -195,7 +206,11 @@ def _overrides(spec: Spec, values: Values) -> Iterator[tuple[Path, str]]:
             )
 
 
-def _notes(path: list[Middlebox], facts: Facts) -> Iterator[str]:
+def _notes(spec: Spec, path: list[Middlebox], facts: Facts) -> Iterator[str]:
+    if spec.hosts_of(Tier.post) and not post.alone(spec) and not spec.firewall.enabled:
+        yield "the firewall is off: who may reach the post office's HTTP and the store is left to your own rules"
+    for domain in post.without_postmaster(spec):
+        yield f"no inbox postmaster@{domain} is predefined, and RFC 5321 4.5.1 wants one: its mail is refused"
     for hop in path:
         if hop.confidence == "recalled":
             yield f"path profile {hop.id} is recalled, not read from its vendor: check {hop.source} before relying on it"

@@ -20,8 +20,8 @@ class Certificate:
 class Facts:
     """`files`: reference -> bytes of public files. `unreadable`: reference -> why. `key`: digest of its public half.
 
-    `checks`: ids of the checks there are, empty where nobody asked. `certificate` and `key` are None where they are not
-    on the controller, or encrypted.
+    `server`: the release of the post office's code that a deploy carries. `checks`: ids of the checks there are, empty
+    where nobody asked. `certificate` and `key` are None where they are not on the controller, or encrypted.
     """
 
     now: datetime | None = None
@@ -30,6 +30,7 @@ class Facts:
     files: Mapping[str, bytes] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
     checks: frozenset[str] = frozenset()
+    server: str = ""
 
 
 EXPIRY_WARNING_DAYS = 21  # certificates live 90 days or less: renewal is due at 30 days left, so 21 means it failed

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from restante.plan import post
 from restante.spec.document import Path
 from restante.spec.model import Host, Route, Service, Spec, Tier
 
@@ -14,7 +15,7 @@ _SERVER = re.compile(r"(?P<host>\[[0-9a-f:]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,
 _SOCKET = re.compile(r"unix:(?P<path>/run/[a-z0-9_-]+/[A-Za-z0-9._-]+)")
 # Units and folders below /run of Debian and of the kit itself.
 RESERVED = re.compile(
-    r"(systemd|restante|dbus|ssh|user|getty|udev).*|nginx|nftables|cron|networking|lock|log|credentials|mount"
+    r"(systemd|restante|postfix|postgresql|dbus|ssh|user|getty|udev).*|nginx|nftables|cron|networking|lock|log|credentials|mount"
 )
 EDGE_PORTS = (80, 443)
 STATUS_PORT = 8090  # loopback only: status and generation of the running nginx
@@ -115,6 +116,7 @@ def _listens(spec: Spec, host: str, port: int) -> None:
             f"{host}:{port} is the edge itself: requests would go round for ever; name the program behind it"
         )
     ports = [listen for service in services_of(spec, host).values() for listen in service.listens]
+    ports += post.ports(spec, host)
     if ports and port not in ports:
         raise Unresolved(
             f"no service on {host} listens on port {port}; its services listen on {', '.join(map(str, ports))}"
@@ -138,6 +140,10 @@ def openings(spec: Spec, name: str, routes: tuple[RoutePlan, ...]) -> tuple[Open
     found = [Opening(host.ssh.port, source, "ssh, never locked out") for source in spec.firewall.ssh_from or ("",)]
     if Tier.edge in host.tiers:
         found += [Opening(port, "", "the edge") for port in EDGE_PORTS]
+    if Tier.post in host.tiers:
+        found.append(Opening(post.SMTP_PORT, "", "mail"))
+    if Tier.store in host.tiers:
+        found += [Opening(post.STORE_PORT, address, f"store of {name}") for name, address in post.store_clients(spec)]
     for port in sorted({up.port for route in routes for up in route.upstreams if up.host == name and up.port}):
         found += [Opening(port, address, f"upstream of {edge}") for edge, address in _edge_addresses(spec)]
     found += [Opening(allow.port, allow.source or "", allow.because) for allow in spec.firewall.allow]
@@ -152,6 +158,7 @@ def problems(spec: Spec) -> Iterator[tuple[Path, str]]:
     """What does not fit together, each with its place."""
     yield from _addresses(spec)
     yield from _tiers(spec)
+    yield from post.problems(spec)
     yield from _routes(spec)
     yield from _services(spec)
 
@@ -172,12 +179,17 @@ def _addresses(spec: Spec) -> Iterator[tuple[Path, str]]:
 
 def _tiers(spec: Spec) -> Iterator[tuple[Path, str]]:
     edges = spec.hosts_of(Tier.edge)
-    if edges and not spec.edge:
+    if edges and not spec.edge and not spec.hosts_of(Tier.post):
         yield ("hosts", edges[0], "tiers"), "this host is an edge, and the spec has no edge: section; add edge.routes"
     if edges and not spec.tls:
         yield (
             ("hosts", edges[0], "tiers"),
             "this host is an edge, and the spec has no tls: section; give certificate and key",
+        )
+    if spec.edge and not post.routes(spec) and edges:
+        yield (
+            ("edge",),
+            "no route is given, and no host has the tier post, whose routes are there by themselves; add edge.routes",
         )
     if spec.edge and not edges:
         yield ("edge",), "routes are given, and no host has the tier edge; add it to a host's tiers"
@@ -185,8 +197,9 @@ def _tiers(spec: Spec) -> Iterator[tuple[Path, str]]:
 
 def _routes(spec: Spec) -> Iterator[tuple[Path, str]]:
     seen: dict[str, int] = {}
-    for index, route in enumerate(spec.edge.routes if spec.edge else ()):
-        place: Path = ("edge", "routes", index)
+    own = len(spec.edge.routes) if spec.edge else 0
+    for index, route in enumerate(post.routes(spec)):
+        place: Path = ("edge", "routes", index) if index < own else ("inboxes",)
         key = route.path.rstrip("/") or "/"
         if key in seen:
             yield (
@@ -198,7 +211,8 @@ def _routes(spec: Spec) -> Iterator[tuple[Path, str]]:
             try:
                 list(_upstreams(spec, text))
             except Unresolved as reason:
-                yield (*place, "upstreams", number) if len(route.upstreams) > 1 else (*place, "upstreams"), str(reason)
+                where: Path = ("upstreams", number) if len(route.upstreams) > 1 else ("upstreams",)
+                yield (*place, *where) if index < own else place, str(reason)
 
 
 def _services(spec: Spec) -> Iterator[tuple[Path, str]]:
@@ -224,11 +238,11 @@ def _services(spec: Spec) -> Iterator[tuple[Path, str]]:
 
 
 def _port_clashes(spec: Spec, name: str, host: Host) -> Iterator[tuple[Path, str]]:
-    taken: dict[int | str, str] = {}
+    taken: dict[int | str, str] = {**post.ports(spec, name)}
     if Tier.edge in host.tiers:
-        taken = dict.fromkeys((*EDGE_PORTS, STATUS_PORT), "nginx")
-    if taken.setdefault(host.ssh.port, "sshd") != "sshd":
-        yield ("hosts", name, "ssh", "port"), f"{host.ssh.port} is nginx's on an edge; sshd needs another port"
+        taken |= dict.fromkeys((*EDGE_PORTS, STATUS_PORT), "nginx")
+    if (other := taken.setdefault(host.ssh.port, "sshd")) != "sshd":
+        yield ("hosts", name, "ssh", "port"), f"{host.ssh.port} is {other}'s there; sshd needs another port"
     for service, entry in services_of(spec, name).items():
         yield from _claims(name, service, entry, taken)
         for listen in entry.listens:

@@ -8,11 +8,13 @@ from functools import cache
 from pathlib import Path
 
 from restante import resources
+from restante.plan import post
 from restante.plan.build import Plan
 from restante.render import inventory
 from restante.render.host import identity, render_host
 from restante.render.manifest import FORMAT, digest, host_manifest, to_json
 from restante.spec import nginx_syntax
+from restante.spec.model import Edge
 
 Bundle = dict[str, bytes]
 
@@ -42,13 +44,14 @@ def plan_document(plan: Plan) -> dict[str, object]:
     return {
         "domain": spec.domain,
         "agents": spec.agents,
-        "token_header": spec.edge.token_header if spec.edge else "",
+        "token_header": (spec.edge or Edge()).token_header,
         "values": {key: asdict(value) for key, value in plan.values.items()},
         "chain": [{**asdict(rule), "holds": rule.holds} for rule in plan.rules],
         "path": [asdict(hop) for hop in plan.path],
         "routes": [asdict(route) for route in plan.routes],
         "tls": {"lab": bool(spec.tls and spec.tls.lab), **asdict(plan.tls_profile)},
         "firewall": spec.firewall.enabled,
+        "mail": _mail(plan),
         "waivers": [waiver.model_dump() for waiver in spec.waivers],
         "hosts": {
             name: {
@@ -62,6 +65,20 @@ def plan_document(plan: Plan) -> dict[str, object]:
             }
             for name, host in plan.hosts.items()
         },
+    }
+
+
+def _mail(plan: Plan) -> dict[str, object] | None:
+    """What the checks of mail ask about; None without post hosts."""
+    inboxes = plan.spec.inboxes
+    if not inboxes:
+        return None
+    return {
+        "domains": inboxes.domains,
+        "predefined": post.predefined(inboxes),
+        "engine": plan.spec.store.engine,
+        "server": plan.server,
+        "http": {name: post.http_addresses(plan.spec, name) for name, host in plan.hosts.items() if host.is_post},
     }
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from restante.plan.build import HostPlan, Plan
+from restante.plan.post import HTTP_PORT, STORE_PORT
 from restante.plan.topology import STATUS_PORT
 from restante.render.manifest import Component
 from restante.spec.model import Service
 
 LIBRARY = "/usr/local/lib/restante"
+SERVER = "restante-server.service"
+_QMGR_GENERATION = "tr '\\0' '\\n' < /proc/$(pgrep -o -x qmgr)/cmdline | sed -n 's/^mail_name=//p'"
 _NFT_GENERATION = r"nft list table inet restante | sed -n 's/.*chain generation_\([0-9a-f]*\).*/\1/p'"
 
 
@@ -46,12 +49,59 @@ def tls(_: Plan) -> Component:
     return Component("tls", "", units=("restante-tls.path", "restante-tls.timer"), change="restart")
 
 
+def postgresql(_: Plan, host: HostPlan) -> Component:
+    version = host.target.postgresql
+    config = f"/etc/postgresql/{version}/main/postgresql.conf"
+    test = (f"/usr/lib/postgresql/{version}/bin/postgres", "-C", "listen_addresses", "-c", f"config_file={config}")
+    ask = ("runuser", "-u", "postgres", "--", "psql", "-XAtc", "SHOW restante.generation")
+    return Component(
+        "postgresql", "", units=(f"postgresql@{version}-main.service", "restante-store-setup.service"), change="restart",
+        test=(("runuser", "-u", "postgres", "--", *test),), running=ask, listens=(f"127.0.0.1:{STORE_PORT}",),
+        cuts="the post office's database connections: mail waits in Postfix until they are back",
+    )  # fmt: skip
+
+
+def sockets(_: Plan) -> Component:
+    """Apart from the service, which is restarted more often: systemd restarts it with them, never them with it."""
+    units = tuple(f"restante-{name}.socket" for name in ("admin", "http", "lmtp"))
+    paths = tuple(f"/etc/systemd/system/{unit}" for unit in units)
+    return Component(
+        "sockets", "", units=units, change="restart", test=(("systemd-analyze", "verify", *paths),),
+        cuts="every socket that the post office holds: agents reconnect",
+    )  # fmt: skip
+
+
+def post(_: Plan) -> Component:
+    return Component(
+        "post", "", units=(SERVER,), change="restart", test=(("systemd-analyze", "verify", f"/etc/systemd/system/{SERVER}"),),
+        running=_environment(SERVER), listens=(f"127.0.0.1:{HTTP_PORT}",),
+        cuts="every socket that the post office holds, after it asked them to reconnect",
+    )  # fmt: skip
+
+
+def postfix(_: Plan, host: HostPlan) -> Component:
+    return Component(
+        "postfix", "", units=(host.target.postfix,), change="reload", test=(("postfix", "check"),),
+        running=("sh", "-c", _QMGR_GENERATION), listens=("127.0.0.1:25",),
+        cuts="no socket; SMTP sessions end by themselves",
+    )  # fmt: skip
+
+
+def queue(_: Plan) -> Component:
+    return Component("queue", "", units=("restante-queue.timer", "restante-flush.path"), change="restart")
+
+
+def _environment(unit: str) -> tuple[str, ...]:
+    """Asks the process that runs now what it was started with."""
+    shown = f"tr '\\0' '\\n' < /proc/$(systemctl show -P MainPID {unit})/environ | sed -n 's/^RESTANTE_GENERATION=//p'"
+    return ("sh", "-c", shown)
+
+
 def service(name: str, entry: Service) -> Component:
     unit = f"{name}.service"
-    shown = f"tr '\\0' '\\n' < /proc/$(systemctl show -P MainPID {unit})/environ | sed -n 's/^RESTANTE_GENERATION=//p'"
     return Component(
         f"service-{name}", "", units=(unit,), change="restart",
-        test=(("systemd-analyze", "verify", f"/etc/systemd/system/{unit}"),), running=("sh", "-c", shown),
+        test=(("systemd-analyze", "verify", f"/etc/systemd/system/{unit}"),), running=_environment(unit),
         listens=tuple(f"127.0.0.1:{item}" if isinstance(item, int) else f"unix:{item}" for item in entry.listens),
         cuts=f"every socket that {name} holds",
     )  # fmt: skip
@@ -63,13 +113,18 @@ def of_host(plan: Plan, host: HostPlan) -> list[Component]:
     if plan.spec.firewall.enabled:
         found.append(nftables(plan))
     found.append(sysctl(plan))
+    found += [postgresql(plan, host)] if host.is_store else []
+    found += [sockets(plan), post(plan), postfix(plan, host), queue(plan)] if host.is_post else []
     found += [service(name, entry) for name, entry in host.services.items()]
-    return [*found, nginx(plan), tls(plan)] if host.is_edge else found
+    found += [nginx(plan)] if host.is_edge else []
+    return [*found, tls(plan)] if host.is_edge or host.is_post else found
 
 
 def packages(plan: Plan, host: HostPlan) -> list[str]:
     wanted = {"procps"}
     wanted |= {"nginx", "openssl", "curl"} if host.is_edge else set()
+    wanted |= {"postfix", "postfix-sqlite", "openssl", "python3"} if host.is_post else set()
+    wanted |= {f"postgresql-{host.target.postgresql}", "python3"} if host.is_store else set()
     wanted |= {"nftables"} if plan.spec.firewall.enabled else set()
     return sorted(wanted.union(*(entry.packages for entry in host.services.values())))
 

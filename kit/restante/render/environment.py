@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from functools import cache
@@ -26,6 +27,7 @@ def environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - these are configuration files, not HTML
     )
+    made.filters["toml"] = toml
     made.filters["systemd_quote"] = systemd_quote
     made.filters["systemd_argument"] = systemd_argument
     return made
@@ -47,6 +49,11 @@ def systemd_quote(text: str) -> str:
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\t", "\\t")
     return f'"{escaped}"'
+
+
+def toml(value: object) -> str:
+    """JSON's strings, numbers, truth values and lists are TOML's (TOML 1.0)."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def why(derived: Derived) -> str:

@@ -9,15 +9,15 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from restante import resources
+from restante.plan import post
 from restante.plan.build import HostPlan, Plan
 from restante.plan.facts import EXPIRY_WARNING_DAYS
 from restante.plan.topology import EDGE_PORTS, STATUS_PORT
-from restante.render import components
+from restante.render import components, mail
 from restante.render.environment import render, why
 from restante.render.manifest import Component, File, Secret, generation
-from restante.spec.model import Service, Snippet
+from restante.spec.model import Edge, Service, Snippet
 
-ITEM = "[service]"
 SECRETS = "/etc/restante"
 
 
@@ -32,7 +32,7 @@ def render_host(plan: Plan, host: HostPlan) -> tuple[dict[str, File], dict[str, 
 
 
 def _render_component(plan: Plan, host: HostPlan, component: Component) -> tuple[dict[str, File], str]:
-    """The files, and their generation: the file that carries it is rendered last and is no part of it."""
+    """The files, and their generation: what carries it is rendered twice, and counts as it is without it."""
     context = _context(plan, host)
     folder, name = component.name, ""
     if folder.startswith("service-"):
@@ -41,17 +41,33 @@ def _render_component(plan: Plan, host: HostPlan, component: Component) -> tuple
     files = dict(_carried(plan, host, component, name))
     late: list[tuple[str, str]] = []
     for path in _templates(folder):
-        target = f"/{path.replace(ITEM, name)}"
+        target = _target(path, host, name)
         if not _wanted(plan, host, target):
             continue
-        if "generation" in PurePosixPath(path).name:
+        text = render(f"{folder}/{path}.j2", {**context, "generation": ""})
+        files[target] = _file(component, target, text)
+        if _carries_generation(f"{folder}/{path}.j2"):
             late.append((target, f"{folder}/{path}.j2"))
-        else:
-            files[target] = _file(component, target, render(f"{folder}/{path}.j2", context))
     number = generation(files.items())
     for target, template in late:
         files[target] = _file(component, target, render(template, {**context, "generation": number}))
     return files, number
+
+
+def _target(path: str, host: HostPlan, service: str) -> str:
+    """The place on the host; a template's path names in brackets what differs."""
+    for mark, text in {
+        "[service]": service,
+        "[postfix]": host.target.postfix,
+        "[postgresql]": host.target.postgresql,
+    }.items():
+        path = path.replace(mark, text)
+    return f"/{path}"
+
+
+@cache
+def _carries_generation(template: str) -> bool:
+    return "{{ generation }}" in (resources.templates() / template).read_text()
 
 
 @cache
@@ -67,6 +83,10 @@ def _wanted(plan: Plan, host: HostPlan, target: str) -> bool:
 
 
 def _file(component: Component, target: str, text: str) -> File:
+    if target == "/etc/restante/restante.toml":
+        return File(component.name, text.encode(), "0640", group=mail.USER)
+    if target.endswith("/pg_hba.conf"):
+        return File(component.name, text.encode(), "0640", "postgres", "postgres")
     return File(component.name, text.encode(), "0755" if target.startswith(f"{components.LIBRARY}/") else "0644")
 
 
@@ -87,17 +107,20 @@ def certificate_paths(plan: Plan) -> tuple[str, str]:
 def _secrets(plan: Plan, host: HostPlan) -> dict[str, Secret]:
     found: dict[str, Secret] = {}
     tls, alert = plan.spec.tls, plan.spec.alert
-    if host.is_edge and tls and not (tls.certificate or "").startswith("host:"):
+    if (host.is_edge or host.is_post) and tls and not (tls.certificate or "").startswith("host:"):
         chain, key = certificate_paths(plan)
         found[chain] = Secret("tls", tls.certificate or "env:RESTANTE_LAB_CERTIFICATE", mode="0644")
         found[key] = Secret("tls", tls.key or "env:RESTANTE_LAB_KEY")
     for kind in ("webhook", "beat"):
         if reference := getattr(alert, kind, None):
-            found[_alert_file(kind)] = Secret("alert", reference)
+            # The post office tells alerts too, and is not root.
+            found[_alert_file(kind)] = (
+                Secret("alert", reference, mode="0640", group=mail.USER) if host.is_post else Secret("alert", reference)
+            )
     for name, service in host.services.items():
         for credential, reference in service.credentials.items():
             found[f"{SECRETS}/credentials/{name}/{credential}"] = Secret(f"service-{name}", reference)
-    return found
+    return found | mail.secrets(plan, host)
 
 
 def _alert_file(kind: str) -> str:
@@ -122,7 +145,7 @@ def _service_context(name: str, service: Service) -> dict[str, Any]:
 
 def _context(plan: Plan, host: HostPlan) -> dict[str, Any]:
     certificate, key = certificate_paths(plan)
-    edge = plan.spec.edge
+    edge = plan.spec.edge or Edge()
     return {
         "plan": plan,
         "host": host,
@@ -130,7 +153,7 @@ def _context(plan: Plan, host: HostPlan) -> dict[str, Any]:
         "why": lambda name: why(plan.values[name]),
         "snippets": lambda context: _snippets(plan, context),
         "source_match": _source_match,
-        "token_variable": edge.token_header.lower().replace("-", "_") if edge else "",
+        "token_variable": edge.token_header.lower().replace("-", "_"),
         "http2_parameter": "" if host.target.http2_directive else " http2",
         "certificate": certificate,
         "key": key,
@@ -139,11 +162,13 @@ def _context(plan: Plan, host: HostPlan) -> dict[str, Any]:
         "listening_ports": _listening(plan, host),
         "expiry_days": EXPIRY_WARNING_DAYS,
         "expiry_seconds": EXPIRY_WARNING_DAYS * 86400,
+        **mail.context(plan, host),
     }
 
 
 def _listening(plan: Plan, host: HostPlan) -> list[int]:
     ports = {item for service in host.services.values() for item in service.listens if isinstance(item, int)}
+    ports |= {port for port in post.ports(plan.spec, host.name) if isinstance(port, int)}
     ports |= {host.host.ssh.port, *(allow.port for allow in plan.spec.firewall.allow)}
     return sorted(ports | ({*EDGE_PORTS, STATUS_PORT} if host.is_edge else set()))
 
@@ -160,11 +185,13 @@ def _source_match(source: str) -> str:
 
 def identity(plan: Plan, host: HostPlan) -> dict[str, Any]:
     """What the manifest says about the host itself."""
-    users = sorted({service.user for service in host.services.values()} - {"www-data", "nobody"})
+    users = {service.user for service in host.services.values()} - {"www-data", "nobody"}
+    users |= {mail.USER} if host.is_post else set()
     return {
         "host": host.name,
         "os": host.host.os.value,
         "arch": host.host.arch,
         "packages": components.packages(plan, host),
-        "users": users,
+        "users": sorted(users),
+        "trees": mail.trees(plan, host),
     }

@@ -18,7 +18,9 @@ from restante.spec.values import (
     Label,
     Line,
     Listen,
+    Mailbox,
     Network,
+    Origin,
     Percent,
     Port,
     Reason,
@@ -39,6 +41,8 @@ class Model(BaseModel):
 class Tier(StrEnum):
     edge = "edge"
     app = "app"
+    post = "post"
+    store = "store"
     agent = "agent"
 
 
@@ -87,7 +91,7 @@ class Host(Model):
     arch: Literal["amd64", "arm64"] = "amd64"
     """Its architecture, as dpkg names it."""
     tiers: Annotated[tuple[Tier, ...], Field(min_length=1)]
-    """What it is for: edge (nginx), app (programs behind the edge), agent (programs that live from it)."""
+    """What it is for: edge (nginx), post (Postfix and post office), store (PostgreSQL), app and agent (your programs)."""
     memory: Size | None = None
     """Its memory. When given, the plan refuses more sockets than fit."""
     ssh: Ssh = Ssh()
@@ -167,8 +171,8 @@ class Route(Model):
 class Edge(Model):
     """The nginx that faces the agents."""
 
-    routes: Annotated[tuple[Route, ...], Field(min_length=1)]
-    """Which path goes where."""
+    routes: tuple[Route, ...] = ()
+    """Which path goes where; with post hosts the post office's own (/v1) are there without being written."""
     tls_profile: Literal["modern", "intermediate"] = "intermediate"
     """TLS guideline: modern (1.3 only) or intermediate (1.2 and 1.3)."""
     token_header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")] = "Authorization"  # noqa: S105
@@ -244,7 +248,7 @@ class Service(Model):
 
 
 class Tls(Model):
-    """The edge's certificate. ACME will be a third form here."""
+    """The certificate of edge and SMTP. ACME will be a third form here."""
 
     lab: bool = False
     """Take one from the lab's own authority; only `--lab` can deploy it."""
@@ -302,6 +306,69 @@ class Alert(Model):
         if (self.command is None) == (self.webhook is None):
             raise refuse("give either command or webhook, the one that is told")
         return self
+
+
+class Inboxes(Model):
+    """Whose mail is taken, and how it is kept."""
+
+    domains: Annotated[tuple[Domain, ...], Field(min_length=1)]
+    """Domains that mail is received for."""
+    predefined: tuple[Mailbox, ...] = ()
+    """Inboxes that exist from the start: addresses, or local parts in the first domain."""
+    lease: Duration = 300
+    """How long a received message is hidden from other workers until it is acknowledged."""
+    attempts: Annotated[int, Field(ge=1, le=100, strict=True)] = 5
+    """Leases that may run out until a message becomes a dead letter."""
+    retention: Duration = 30 * 86400
+    """How long acknowledged mail is kept; what is not acknowledged is kept for ever."""
+    quota: Size = 1 << 30
+    """What one inbox may hold."""
+    message_size: Size = 25 << 20
+    """The largest mail that is taken, as it is on the wire."""
+
+
+class Store(Model):
+    """Where mail is kept."""
+
+    engine: Literal["sqlite", "postgresql"] = "sqlite"
+    """sqlite: on the one post host there is; postgresql: on a store host, or wherever url leads."""
+    url: Reference | None = None
+    """An external PostgreSQL instead of a store host: postgresql://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full."""
+    password: Reference | None = None
+    """The password of PostgreSQL on a store host."""
+    lab: bool = False
+    """Take a password from the lab; only `--lab` can deploy it."""
+    disk: Size | None = None
+    """Size of the disk that the store is on. When given, the plan refuses more mail than fits."""
+    mail_per_day: Size | None = None
+    """How much mail arrives a day; needed to judge disk."""
+
+    @model_validator(mode="after")
+    def _fits_its_engine(self) -> Store:
+        given = [name for name in ("url", "password", "lab") if getattr(self, name)]
+        if self.engine == "sqlite" and given:
+            raise refuse(
+                f"{given[0]} is for PostgreSQL, and the engine is sqlite; set engine: postgresql, or leave it out"
+            )
+        if self.engine == "postgresql" and len(given) != 1:
+            raise refuse("PostgreSQL needs exactly one of password (a store host), url (an external one) and lab: true")
+        return self
+
+
+class Webhooks(Model):
+    """Where webhooks may lead."""
+
+    allow: tuple[Network, ...] = ()
+    """Networks that are private and yet allowed; others that are private, loopback or link-local are refused."""
+    https_only: bool = True
+    """Whether a webhook without TLS is refused."""
+
+
+class Smtp(Model):
+    """The SMTP listener. Its TLS is the edge's: the same certificate and protocols."""
+
+    postscreen: bool = False
+    """Put postscreen before the listener: it turns zombies away before they cost a process."""
 
 
 class Value(Model):
@@ -376,11 +443,23 @@ class Spec(Model):
     reconcile: Duration = 300
     """How often a client compares what the socket brought with what is there."""
     edge: Edge | None = None
-    """The nginx that faces the agents; needed when a host has the tier edge."""
+    """The nginx that faces the agents; needed when a host has the tier edge and no host the tier post."""
+    cors: tuple[Origin, ...] = ()
+    """Origins whose pages may use the API from a browser."""
+    inboxes: Inboxes | None = None
+    """Whose mail is taken; needed when a host has the tier post."""
+    store: Store = Store()
+    """Where mail is kept."""
+    outage: Duration = 5 * 86400
+    """How long the store, or an agent, may be away without a mail being lost or bounced."""
+    webhooks: Webhooks = Webhooks()
+    """Where webhooks may lead."""
+    smtp: Smtp = Smtp()
+    """The SMTP listener."""
     services: dict[Label, Service] = {}
     """The operator's own programs."""
     tls: Tls | None = None
-    """The edge's certificate; needed when a host has the tier edge."""
+    """The certificate of edge and SMTP; needed when a host has the tier edge or post."""
     firewall: Firewall = Firewall()
     """What is open."""
     alert: Alert | None = None

@@ -22,6 +22,9 @@ _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 _ROUTE = re.compile(r"/[A-Za-z0-9._~/-]*")
 _FILE = re.compile(r"/[A-Za-z0-9._@+/-]*[A-Za-z0-9._@+-]")
 _UNIT = re.compile(r"[A-Za-z0-9:_.@-]+\.(service|socket|target|mount|path|timer)")
+_LOCAL = r"[a-z0-9!#$&*+=?^_{|}~-]+(\.[a-z0-9!#$&*+=?^_{|}~-]+)*"  # RFC 5321 Dot-string without %, / and quotes
+_MAILBOX = re.compile(rf"{_LOCAL}(@({LABEL}\.)+{LABEL})?")
+_ORIGIN = re.compile(rf"https?://({LABEL}\.)*{LABEL}(:[0-9]{{1,5}})?")
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -169,6 +172,8 @@ Domain = Annotated[
 UserName = Annotated[str, _matching(_USER, "a user name", "a-z, 0-9, _ and -, at most 31, starting with a letter or _")]
 UnitName = Annotated[str, _matching(_UNIT, "a systemd unit", "postgresql.service, network-online.target and the like")]
 EnvName = Annotated[str, _matching(_ENV, "a name of an environment variable", "letters, digits and _")]
+Mailbox = Annotated[str, _matching(_MAILBOX, "an inbox", "support, or support@example.org, in lower case")]
+Origin = Annotated[str, _matching(_ORIGIN, "an origin", "https://app.example.org, without a path")]
 RoutePath = Annotated[str, BeforeValidator(_route)]
 HostPath = Annotated[str, BeforeValidator(_host_path)]
 IPv4 = Annotated[str, BeforeValidator(_ipv4), WithJsonSchema({**_TEXT, "format": "ipv4"})]

@@ -1,0 +1,91 @@
+"""What the post office is told: /etc/restante/restante.toml as data. It is the seam: the runtime reads it and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from restante.plan.derived import Derived
+from restante.plan.mail import MIB
+from restante.plan.post import STORE_PORT, predefined, store_host
+from restante.spec.model import Spec
+
+DATA = "/var/lib/restante/post"
+RECIPIENTS = "/var/lib/restante/recipients/recipients.sqlite"
+FLUSH = f"{DATA}/flush"  # touched by the post office when its store is back
+CREDENTIALS = "/run/credentials/restante-server.service"
+
+Value = str | int | bool | list[str]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One line; `derived` says why, where it is a number of the plan."""
+
+    key: str
+    value: Value
+    derived: Derived | None = None
+
+
+def settings(spec: Spec, values: Mapping[str, Derived], host: str) -> dict[str, list[Setting]]:
+    """Section -> its lines, in the order in which they are written."""
+    assert spec.inboxes
+
+    def seconds(**keys: str) -> list[Setting]:
+        return [Setting(name, values[key].value, values[key]) for name, key in keys.items()]
+
+    def size(name: str, key: str) -> Setting:
+        return Setting(name, values[key].value * MIB, values[key])
+
+    rotate = seconds(max_age_s="path.rotate_after") if "path.rotate_after" in values else [Setting("max_age_s", 0)]
+    return {
+        "server": [Setting("host", host), Setting("domain", spec.domain), Setting("data", DATA)],
+        "store": [*_store(spec), size("free_space_floor", "mail.free_space_floor")],
+        "inboxes": [
+            Setting("domains", list(spec.inboxes.domains)),
+            Setting("predefined", predefined(spec.inboxes)),
+            *seconds(lease_s="inbox.lease", attempts="inbox.attempts", retention_s="inbox.retention"),
+            size("quota_bytes", "inbox.quota"),
+            *seconds(message_bytes="mail.message_size", hop_retention_s="mail.hop_retention"),
+        ],
+        "heartbeat": seconds(interval_s="heartbeat.interval", pong_timeout_s="heartbeat.pong_timeout",
+                             misses="heartbeat.misses", server_silence_s="heartbeat.server_silence"),
+        "socket": [*rotate, *seconds(reconnect_spread_s="reconnect.spread", drain_s="server.drain")],
+        "http": [
+            *seconds(keepalive_timeout_s="upstream.keepalive_timeout", longpoll_hold_s="edge.longpoll_hold"),
+            Setting("cors", list(spec.cors)),
+        ],
+        "webhooks": [Setting("allow", list(spec.webhooks.allow)), Setting("https_only", spec.webhooks.https_only)],
+        "postfix": [Setting("recipients", RECIPIENTS), Setting("flush", FLUSH)],
+        "alert": [Setting("command", "/usr/local/lib/restante/alert")],
+    }  # fmt: skip
+
+
+def _store(spec: Spec) -> list[Setting]:
+    engine = Setting("engine", spec.store.engine)
+    if spec.store.engine == "sqlite":
+        return [engine, Setting("path", f"{DATA}/mail.sqlite")]
+    if spec.store.url:
+        return [engine, Setting("url_file", f"{CREDENTIALS}/store-url")]
+    return [engine, Setting("url", _url(spec)), Setting("password_file", f"{CREDENTIALS}/store-password")]
+
+
+def _url(spec: Spec) -> str:
+    """Both ends prove by SCRAM, bound to the TLS channel, that they know the password: nobody stands between.
+
+    The server's certificate is not checked against an authority; there is none.
+    """
+    host = spec.hosts[store_host(spec) or ""]
+    address = host.ipv4 or f"[{host.ipv6}]"
+    return f"postgresql://restante@{address}:{STORE_PORT}/restante?sslmode=require&channel_binding=require"
+
+
+def credentials(spec: Spec) -> dict[str, str]:
+    """Name -> reference: what the unit of the post office loads."""
+    if spec.store.url:
+        return {"store-url": spec.store.url}
+    return {"store-password": password(spec)} if spec.store.engine == "postgresql" else {}
+
+
+def password(spec: Spec) -> str:
+    return spec.store.password or "env:RESTANTE_LAB_STORE_PASSWORD"

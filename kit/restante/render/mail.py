@@ -1,0 +1,68 @@
+"""What the templates of post and store hosts need, beyond what every host's do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from restante.plan import office, post
+from restante.plan.build import HostPlan, Plan
+from restante.plan.mail import MIB
+from restante.render.manifest import Secret
+
+CREDENTIALS = "/etc/restante/credentials"
+RELEASES = "/opt/restante/server"
+USER = "restante-post"
+
+
+def context(plan: Plan, host: HostPlan) -> dict[str, Any]:
+    return {
+        **(_post(plan, host) if host.is_post else {}),
+        **(_store(plan, host) if host.is_store else {}),
+    }
+
+
+def _post(plan: Plan, host: HostPlan) -> dict[str, Any]:
+    return {
+        "mail_name": post.mail_name(plan.spec, host.name),
+        "inet_protocols": ", ".join(family for family in ("ipv4", "ipv6") if getattr(host.host, family)),
+        "smtp_tls_protocols": f">={plan.tls_profile.protocols.split()[0]}",
+        "bytes": lambda key: plan.values[key].value * MIB,
+        "recipients": office.RECIPIENTS,
+        "recipients_folder": office.RECIPIENTS.rpartition("/")[0],
+        "flush": office.FLUSH,
+        "settings": office.settings(plan.spec, plan.values, host.name),
+        "credentials": office.credentials(plan.spec),
+        "server_folder": folder(plan),
+        "http_addresses": [_join(address, post.HTTP_PORT) for address in post.http_addresses(plan.spec, host.name)],
+    }
+
+
+def _store(plan: Plan, host: HostPlan) -> dict[str, Any]:
+    return {
+        "store_addresses": ", ".join(("localhost", *host.host.addresses)),
+        "store_port": post.STORE_PORT,
+        "store_clients": post.store_clients(plan.spec),
+    }
+
+
+def folder(plan: Plan) -> str:
+    """Where a host has the post office's code: one folder a release, so that going back is starting from the other one."""
+    return f"{RELEASES}/{plan.server}"
+
+
+def trees(plan: Plan, host: HostPlan) -> dict[str, dict[str, str]]:
+    """Folders that the deploy brings as a whole, for the host's own Python and architecture."""
+    return {folder(plan): {"component": "post", "python": host.target.python}} if host.is_post else {}
+
+
+def secrets(plan: Plan, host: HostPlan) -> dict[str, Secret]:
+    found: dict[str, Secret] = {}
+    for name, reference in office.credentials(plan.spec).items() if host.is_post else ():
+        found[f"{CREDENTIALS}/post/{name}"] = Secret("post", reference)
+    if host.is_store:
+        found[f"{CREDENTIALS}/store/password"] = Secret("postgresql", office.password(plan.spec))
+    return found
+
+
+def _join(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
