@@ -76,6 +76,11 @@ def fill(config: dict[str, dict[str, object]]) -> None:
         database.executemany("INSERT OR IGNORE INTO recipient VALUES (?, ?)", rows)
 
 
+def hang_up(listening: socket.socket) -> None:
+    while True:
+        listening.accept()[0].close()
+
+
 def notify(text: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
         told.connect(os.environ["NOTIFY_SOCKET"].replace("@", "\0", 1))
@@ -88,6 +93,9 @@ def run() -> None:
     names = os.environ["LISTEN_FDNAMES"].split(":")
     server = Server(socket.socket(fileno=3 + names.index("lmtp")))
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    # Whoever waits on a socket would start the unit again when it is stopped.
+    for number in (3 + index for index, name in enumerate(names) if name == "http"):
+        threading.Thread(target=hang_up, args=(socket.socket(fileno=number),), daemon=True).start()
     notify("READY=1")
     while True:
         notify("WATCHDOG=1")

@@ -81,7 +81,7 @@ def post(_: Plan) -> Component:
 
 def postfix(_: Plan, host: HostPlan) -> Component:
     return Component(
-        "postfix", "", units=(host.target.postfix,), change="reload", test=(("postfix", "check"),),
+        "postfix", "", units=tuple(dict.fromkeys(("postfix.service", host.target.postfix))), change="reload", test=(("postfix", "check"),),
         running=("sh", "-c", _QMGR_GENERATION), listens=("127.0.0.1:25",),
         cuts="no socket; SMTP sessions end by themselves",
     )  # fmt: skip
