@@ -79,6 +79,11 @@ class Bundle:
             for key, _, value in (line.partition("=") for line in lines)
         }
 
+    def probes(self, kind: str) -> list[str]:
+        """Paths of routes that answer themselves; below the post office's /v1/ an inbox and a token are needed."""
+        own = [route["path"] for route in self.plan["routes"] if route["kind"] == kind]
+        return [path for path in own if not (self.plan["mail"] and path == "/v1/")]
+
     def question(self, name: str) -> dict[str, Any]:
         """What the collector is asked."""
         components = self.components(name)
@@ -90,6 +95,9 @@ class Bundle:
             "running": {key: item["running"] for key, item in components.items() if item["running"]},
             "nginx": "nginx" in components,
             "firewall": "nftables" in components,
+            "postfix": "postfix" in components,
+            "postgresql": "postgresql" in components,
+            "sqlite": self.plan["mail"]["sqlite"] if "post" in components else "",
         }
 
 

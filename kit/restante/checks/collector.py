@@ -10,6 +10,7 @@ import json
 import os
 import pwd
 import re
+import sqlite3
 import subprocess
 import sys
 from typing import Any
@@ -97,6 +98,27 @@ def workers() -> list[dict[str, Any]]:
     return found
 
 
+def postfix() -> dict[str, str]:
+    """Parameters as Postfix itself reports them, services' own under service/type/name."""
+    lines = (run("postconf") + run("postconf", "-P")).splitlines()
+    return {name.strip(): value.strip() for name, found, value in (line.partition("=") for line in lines) if found}
+
+
+def postgresql() -> dict[str, str]:
+    """From the live engine, as its own superuser, on the host."""
+    query = "SELECT name || '=' || setting FROM pg_settings"
+    lines = run("runuser", "-u", "postgres", "--", "psql", "-XAtc", query).splitlines()
+    return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+
+def sqlite(path: str) -> str:
+    try:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+            return str(database.execute("PRAGMA journal_mode").fetchone()[0])
+    except sqlite3.Error as error:
+        return f"({error})"
+
+
 def main(ask: dict[str, Any]) -> dict[str, Any]:
     shown = units(ask["units"])
     pid = int(shown.get("nginx.service", {}).get("MainPID", "0"))
@@ -112,6 +134,9 @@ def main(ask: dict[str, Any]) -> dict[str, Any]:
         "conntrack": [read(f"/proc/sys/net/netfilter/nf_conntrack_{name}").strip() for name in ("count", "max")],
         "nginx": run("nginx", "-T") if ask["nginx"] else "",
         "workers": workers() if ask["nginx"] else [],
+        "postfix": postfix() if ask["postfix"] else {},
+        "postgresql": postgresql() if ask["postgresql"] else {},
+        "sqlite": sqlite(ask["sqlite"]) if ask["sqlite"] else "",
     }
 
 

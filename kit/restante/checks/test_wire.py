@@ -43,7 +43,7 @@ class Wire:
         return str(self.bundle.plan["hosts"][host]["addresses"][0])
 
     def routes(self, kind: str) -> list[str]:
-        return [route["path"] for route in self.bundle.plan["routes"] if route["kind"] == kind]
+        return self.bundle.probes(kind)
 
     def tls(self, host: str) -> ssl.SSLSocket:
         plain = socket.create_connection((self.address(host), 443), PATIENCE_S)

@@ -11,8 +11,9 @@ from restante.plan.post import STORE_PORT, predefined, store_host
 from restante.spec.model import Spec
 
 DATA = "/var/lib/restante/post"
+SQLITE = f"{DATA}/store.sqlite"
 RECIPIENTS = "/var/lib/restante/recipients/recipients.sqlite"
-FLUSH = f"{DATA}/flush"  # touched by the post office when its store is back
+FLUSH = f"{DATA}/flush"  # the post office touches this file below its data when its store is back
 CREDENTIALS = "/run/credentials/restante-server.service"
 
 Value = str | int | bool | list[str]
@@ -56,7 +57,7 @@ def settings(spec: Spec, values: Mapping[str, Derived], host: str) -> dict[str, 
             Setting("cors", list(spec.cors)),
         ],
         "webhooks": [Setting("allow", list(spec.webhooks.allow)), Setting("https_only", spec.webhooks.https_only)],
-        "postfix": [Setting("recipients", RECIPIENTS), Setting("flush", FLUSH)],
+        "postfix": [Setting("recipients", RECIPIENTS)],
         "alert": [Setting("command", "/usr/local/lib/restante/alert")],
     }  # fmt: skip
 
@@ -64,7 +65,7 @@ def settings(spec: Spec, values: Mapping[str, Derived], host: str) -> dict[str, 
 def _store(spec: Spec) -> list[Setting]:
     engine = Setting("engine", spec.store.engine)
     if spec.store.engine == "sqlite":
-        return [engine, Setting("path", f"{DATA}/mail.sqlite")]
+        return [engine, Setting("path", SQLITE)]
     if spec.store.url:
         return [engine, Setting("url_file", f"{CREDENTIALS}/store-url")]
     return [engine, Setting("url", _url(spec)), Setting("password_file", f"{CREDENTIALS}/store-password")]
