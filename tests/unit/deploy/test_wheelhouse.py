@@ -17,7 +17,7 @@ from restante.errors import InputError
 
 def test_the_release_holds_the_runtime_and_nothing_of_the_kit() -> None:
     names = set(wheelhouse.package())
-    assert {"restante/__init__.py", "restante/errors.py", "restante/server/settings.py"} <= names
+    assert {"restante/__init__.py", "restante/errors.py", "restante/server/__init__.py"} <= names
     assert {name.split("/")[1] for name in names} == set(wheelhouse.PARTS)
     assert not any("__pycache__" in name for name in names)
 
