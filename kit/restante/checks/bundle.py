@@ -97,7 +97,7 @@ class Bundle:
             "firewall": "nftables" in components,
             "postfix": "postfix" in components,
             "postgresql": "postgresql" in components,
-            "sqlite": self.plan["mail"]["sqlite"] if "post" in components else "",
+            "post": "post" in components,
         }
 
 

@@ -10,9 +10,9 @@ import json
 import os
 import pwd
 import re
-import sqlite3
 import subprocess
 import sys
+import urllib.request
 from typing import Any
 
 PROPERTIES = (
@@ -111,12 +111,13 @@ def postgresql() -> dict[str, str]:
     return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
 
-def sqlite(path: str) -> str:
+def office() -> dict[str, Any]:
+    """What the post office says of itself and of its store, on the loopback."""
     try:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
-            return str(database.execute("PRAGMA journal_mode").fetchone()[0])
-    except sqlite3.Error as error:
-        return f"({error})"
+        with urllib.request.urlopen("http://127.0.0.1:8025/readyz", timeout=5) as answer:
+            return dict(json.load(answer))
+    except (OSError, ValueError) as error:
+        return {"status": str(error)}
 
 
 def main(ask: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +137,7 @@ def main(ask: dict[str, Any]) -> dict[str, Any]:
         "workers": workers() if ask["nginx"] else [],
         "postfix": postfix() if ask["postfix"] else {},
         "postgresql": postgresql() if ask["postgresql"] else {},
-        "sqlite": sqlite(ask["sqlite"]) if ask["sqlite"] else "",
+        "office": office() if ask["post"] else {},
     }
 
 

@@ -128,7 +128,10 @@ def test_durable(facts: dict[str, Any]) -> None:
         expect(f"{name} of PostgreSQL", value, facts["postgresql"].get(name))
 
 
-@check(id="store-wal", cause=7, key="store", component="post")
-def test_wal(bundle: Bundle, facts: dict[str, Any]) -> None:
+@check(id="post-office-ready", cause=7, key="store", component="post")
+def test_office(bundle: Bundle, facts: dict[str, Any]) -> None:
+    """It says so itself, and its connection to the store commits durably (SQLite: per connection, so only it can tell)."""
+    expect("the post office is", "ready", facts["office"].get("status"))
+    expect("engine of its store", bundle.plan["mail"]["engine"], facts["office"].get("engine"))
     if bundle.plan["mail"]["engine"] == "sqlite":
-        expect("journal mode of the store", "wal", facts["sqlite"])
+        expect("its durability", {"journal_mode": "wal", "synchronous": "full"}, facts["office"].get("durability"))

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from restante import resources
-from restante.plan import office, post
+from restante.plan import post
 from restante.plan.build import Plan
 from restante.render import inventory
 from restante.render.host import identity, render_host
@@ -77,7 +77,6 @@ def _mail(plan: Plan) -> dict[str, object] | None:
         "domains": inboxes.domains,
         "predefined": post.predefined(inboxes),
         "engine": plan.spec.store.engine,
-        "sqlite": office.SQLITE if plan.spec.store.engine == "sqlite" else "",
         "server": plan.server,
         "http": {name: post.http_addresses(plan.spec, name) for name, host in plan.hosts.items() if host.is_post},
     }
