@@ -21,6 +21,19 @@ VERBS = {
     "deploy": "Apply the bundle to the hosts with Ansible.",
     "verify": "Check the live hosts with testinfra.",
     "lab": "Boot the spec's hosts as real systemd machines here.",
+    "up": "Run the post office on this machine, with nothing else installed.",
+    "inbox": "Create, list and show inboxes.",
+    "message": "List, show and save messages; reading never acknowledges.",
+    "receive": "Hand over what waits in an inbox, under a lease.",
+    "ack": "Acknowledge what was received.",
+    "dead-letters": "List and redrive what no attempt could handle.",
+    "webhook": "Create, test, pause and resume webhooks.",
+    "token": "Create, list and revoke tokens.",
+    "tail": "Show mail as it arrives.",
+    "ledger": "Account for every mail, from Postfix to its acknowledgement.",
+    "backup": "Copy the store while it runs; list and verify copies.",
+    "restore": "Put a copy of the store back.",
+    "dns": "Print the DNS records to publish, and check port 25.",
 }
 
 
@@ -33,7 +46,7 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        command: click.Command = importlib.import_module(f"restante.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"restante.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -224,7 +224,7 @@ def _settle(
     return [results[handle] for handle in handles]
 
 
-def redrive(tx: Tx, inbox_id: int, dead: Sequence[tuple[int, int, int, float]]) -> int:
+def redrive(tx: Tx, dead: Sequence[tuple[int, int, int, float]]) -> int:
     """Dead letters (consumer, seq, lease, first received) -> ready again, their attempts counted anew."""
     rows = [
         {

@@ -26,8 +26,9 @@ def new_epoch() -> str:
 
 
 def _inbox(row: Row) -> Inbox:
-    head, tail = row[:4], row[5:]
-    return Inbox(*head, json.loads(row[4]), *tail)
+    columns = list(row)
+    columns[4] = json.loads(row[4])
+    return Inbox(*columns)
 
 
 def get(tx: Tx, address: str) -> Inbox:

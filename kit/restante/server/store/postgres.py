@@ -48,18 +48,18 @@ class PostgresTx:
         self._connection, self.now = connection, now
 
     def all(self, statement: str, /, **parameters: Any) -> list[Row]:
-        return self._connection.execute(for_psycopg(statement), parameters).fetchall()  # type: ignore[arg-type]
+        return self._connection.execute(for_psycopg(statement), parameters).fetchall()
 
     def one(self, statement: str, /, **parameters: Any) -> Row | None:
-        return self._connection.execute(for_psycopg(statement), parameters).fetchone()  # type: ignore[arg-type]
+        return self._connection.execute(for_psycopg(statement), parameters).fetchone()
 
     def run(self, statement: str, /, **parameters: Any) -> int:
-        return self._connection.execute(for_psycopg(statement), parameters).rowcount  # type: ignore[arg-type]
+        return self._connection.execute(for_psycopg(statement), parameters).rowcount
 
     def many(self, statement: str, /, rows: Sequence[Mapping[str, Any]]) -> None:
         if rows:
             columns = {name: [row[name] for row in rows] for name in rows[0]}
-            self._connection.execute(for_psycopg(statement), columns)  # type: ignore[arg-type]
+            self._connection.execute(for_psycopg(statement), columns)
 
 
 class PostgresStore(Store):
@@ -78,8 +78,11 @@ class PostgresStore(Store):
         self._to_notify: queue.SimpleQueue[set[int] | None] = queue.SimpleQueue()
         self._open: set[psycopg.Connection[Row]] = set()
         self._stopped = threading.Event()
+        self._threads: list[threading.Thread] = []
 
     async def start(self) -> None:
+        if self._threads:
+            return
         self._loop = asyncio.get_running_loop()
         await self._loop.run_in_executor(self._pool, self._migrate)
         self._threads = [
@@ -104,12 +107,12 @@ class PostgresStore(Store):
     def _connect(self) -> psycopg.Connection[Row]:
         with _sentence():
             connection = psycopg.connect(self._url, autocommit=True, **self._connect_with)
-            row = connection.execute(for_psycopg("now")).fetchone()  # type: ignore[arg-type]
+            row = connection.execute(for_psycopg("now")).fetchone()
         self.clock.not_before(row[0] if row else 0.0)
         return connection
 
     def _mine(self) -> psycopg.Connection[Row]:
-        """This thread's connection, made anew when the last one broke."""
+        """The connection of the calling thread, made anew when the last one broke."""
         connection: psycopg.Connection[Row] | None = getattr(self._local, "connection", None)
         if connection is None or connection.closed or connection.broken:
             connection = self._local.connection = self._connect()
@@ -168,7 +171,8 @@ class PostgresStore(Store):
                 self._to_notify.put(set(heads))
 
     def _batch(self) -> list[tuple[Arrival, asyncio.Future[list[Verdict]]]]:
-        batch, size = [], 0
+        batch: list[tuple[Arrival, asyncio.Future[list[Verdict]]]] = []
+        size = 0
         while len(batch) < BATCH and size < BATCH_BYTES and not (batch and self._arrivals.empty()):
             item = self._arrivals.get()
             if item is None:
@@ -198,7 +202,7 @@ class PostgresStore(Store):
                 ids |= more
             payload = ",".join(map(str, sorted(ids)[:500]))
             try:
-                self._mine().execute(for_psycopg("notify"), {"payload": payload})  # type: ignore[arg-type]
+                self._mine().execute(for_psycopg("notify"), {"payload": payload})
             except (psycopg.Error, StoreError) as error:
                 log.warning("a notification was lost, heartbeats and polls will show its mail: %s", error)
 
@@ -228,7 +232,7 @@ class PostgresStore(Store):
         def work() -> dict[str, str]:
             with _sentence():
                 connection = self._mine()
-                rows = {name: connection.execute(f"SHOW {name}").fetchone() for name in SETTINGS}  # type: ignore[arg-type]
+                rows = {name: connection.execute(f"SHOW {name}").fetchone() for name in SETTINGS}
             return {name: row[0] if row else "" for name, row in rows.items()}
 
         return await self._loop.run_in_executor(self._pool, work)

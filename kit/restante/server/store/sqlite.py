@@ -98,6 +98,8 @@ class SqliteStore(Store):
         self._lock = -1
 
     async def start(self) -> None:
+        if self._lock >= 0:
+            return
         self._loop = asyncio.get_running_loop()
         self._acquire()
         await self._loop.run_in_executor(self._readers, self._migrate)
@@ -124,7 +126,7 @@ class SqliteStore(Store):
             connection = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False, cached_statements=256
             )
-            os.chmod(self.path, 0o600)
+            self.path.chmod(0o600)
             for name, setting in SETTINGS.items():
                 connection.execute(f"PRAGMA {name} = {setting}")
             connection.execute("PRAGMA cache_size = -65536")
@@ -255,11 +257,10 @@ class SqliteStore(Store):
         return self._free()
 
     async def durability(self) -> Mapping[str, str]:
+        """As the writer's own connection has them."""
         names = {0: "off", 1: "normal", 2: "full", 3: "extra"}
-        rows = await self.write(
-            lambda tx: [tx._run(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
-        )  # type: ignore[attr-defined]
-        return {"journal_mode": rows[0], "synchronous": names[rows[1]]}
+        row = await self.write(lambda tx: tx.one("durability"))
+        return {"journal_mode": row[0], "synchronous": names[row[1]]} if row else {}
 
     async def backup(self, target: Path) -> None:
         """A consistent copy while the server runs (SQLite's online backup)."""

@@ -42,7 +42,7 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def start(self) -> None:
-        """Open, and migrate. Raises StoreError when that can't be done now."""
+        """Open, and migrate; nothing when that was done. Raises StoreError when it can't be done now."""
 
     @abc.abstractmethod
     async def close(self) -> None:
@@ -146,7 +146,7 @@ class Store(abc.ABC):
         def work(tx: Tx) -> int:
             rows = tx.all("dead_letters_between", inbox_id=inbox_id, since=since, until=until)
             chosen = [(r[0], r[1], r[2], r[3]) for r in rows if seqs is None or r[1] in seqs]
-            return deliver.redrive(tx, inbox_id, chosen)
+            return deliver.redrive(tx, chosen)
 
         return await self.write(work)
 
@@ -202,7 +202,7 @@ class Store(abc.ABC):
         return removed
 
     async def totals(self) -> dict[str, int]:
-        """stored, new, leased, waiting, dead, kept: deliveries summed over all consumers."""
-        names = ("stored", "new", "leased", "waiting", "dead", "kept")
+        """Messages stored and kept; deliveries of all consumers: offered, new, leased, waiting, dead. The rest is acknowledged."""
+        names = ("stored", "new", "leased", "waiting", "dead", "kept", "offered")
         row = await self.read(lambda tx: tx.one("totals", now=tx.now))
         return dict(zip(names, (int(number) for number in row or (0,) * len(names)), strict=True))

@@ -254,7 +254,7 @@ ON CONFLICT (webhook_id, inbox_id) DO UPDATE SET seq = excluded.seq
 -- name: webhook_behind
 SELECT i.id, i.head, p.seq, i.address FROM inbox i
 LEFT JOIN webhook_position p ON p.inbox_id = i.id AND p.webhook_id = :webhook_id
-WHERE i.head > coalesce(p.seq, -1)
+WHERE i.head > coalesce(p.seq, 0)
 
 -- name: insert_webhook_delivery
 INSERT INTO webhook_delivery (id, webhook_id, inbox_id, seq, event_type, state, attempts, next_at, created_at)
@@ -291,7 +291,8 @@ SELECT
     (SELECT count(*) FROM delivery WHERE leased AND ready_at > :now),
     (SELECT count(*) FROM delivery WHERE NOT (leased AND ready_at > :now)),
     (SELECT count(*) FROM dead_letter),
-    (SELECT count(*) FROM message)
+    (SELECT count(*) FROM message),
+    (SELECT coalesce(sum(i.head), 0) FROM consumer c JOIN inbox i ON i.id = c.inbox_id)
 
 -- name: waiting
 SELECT i.address, c.name, c.frontier, i.head,
@@ -300,3 +301,19 @@ SELECT i.address, c.name, c.frontier, i.head,
     (SELECT count(*) FROM dead_letter d WHERE d.consumer_id = c.id),
     i.id, c.last_receive_at
 FROM consumer c JOIN inbox i ON i.id = c.inbox_id ORDER BY c.id
+
+-- name: claim_webhook_delivery
+UPDATE webhook_delivery SET next_at = :until WHERE id = :id AND next_at = :next_at AND state = 'pending'
+
+-- name: forget_webhook_positions
+DELETE FROM webhook_position WHERE webhook_id = :webhook_id
+
+-- name: forget_webhook_deliveries
+DELETE FROM webhook_delivery WHERE webhook_id = :webhook_id
+
+-- name: recover_webhook
+SELECT i.id, i.address, m.seq FROM message m JOIN inbox i ON i.id = m.inbox_id
+WHERE m.received_at >= :since AND m.received_at < :until ORDER BY m.received_at LIMIT :limit
+
+-- name: repeat_webhook_delivery
+UPDATE webhook_delivery SET state = 'pending', attempts = 0, next_at = :now WHERE id = :id

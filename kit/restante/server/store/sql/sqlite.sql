@@ -82,3 +82,6 @@ DELETE FROM body WHERE id IN (SELECT value FROM json_each(:ids)) AND NOT EXISTS 
 
 -- name: inbox_bodies
 SELECT DISTINCT body_id FROM message WHERE inbox_id = :inbox_id
+
+-- name: durability
+SELECT journal_mode, (SELECT synchronous FROM pragma_synchronous) FROM pragma_journal_mode

@@ -1,0 +1,41 @@
+"""`restante dead-letters`."""
+
+from __future__ import annotations
+
+import click
+
+from restante.cli.client import Client, connected, path, show, table
+from restante.cli.inbox import when
+from restante.cli.session import json_option
+
+
+@click.group("dead-letters")
+def command() -> None:
+    """List and redrive what no attempt could handle."""
+
+
+@command.command("list")
+@click.argument("inbox")
+@json_option
+@connected
+def list_(client: Client, inbox: str, as_json: bool) -> None:
+    """Dead letters of INBOX with their last error."""
+    found = client.call("GET", path("inboxes", inbox, "dead-letters"), limit=1000)
+    rows = [
+        [each["message"]["id"], each["consumer"], each["attempts"], when(each["died_at"]), each["last_error"]]
+        for each in found["items"]
+    ]
+    show(found, as_json, lambda _: table(["id", "consumer", "attempts", "died", "last error"], rows))
+
+
+@command.command()
+@click.argument("inbox")
+@click.argument("ids", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@json_option
+@connected
+def redrive(client: Client, inbox: str, ids: tuple[str, ...], everything: bool, as_json: bool) -> None:
+    """Make them ready again, their attempts counted anew."""
+    body = {"since": 0} if everything else {"ids": list(ids)}
+    found = client.call("POST", path("inboxes", inbox, "dead-letters", "redrive"), body)
+    show(found, as_json, lambda _: [f"{found['redriven']} dead letters are ready again"])

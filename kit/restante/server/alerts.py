@@ -1,0 +1,70 @@
+"""Without Prometheus the same conditions are watched here, and told to the spec's `alert`: once when they begin, once when they end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+
+from restante.server.api.context import Post
+from restante.server.gauges import Waiting, waiting
+from restante.server.store.base import StoreError
+
+log = logging.getLogger("restante.alert")
+OLDEST_S = 900  # unacknowledged for a quarter of an hour: the nine-hour silence, found in minutes
+
+
+@dataclass
+class Watch:
+    """`told`: the conditions that a person was told about and that last."""
+
+    post: Post
+    floor_bytes: int
+    command: str | None = None
+    told: dict[str, str] = field(default_factory=dict)
+
+    async def look(self) -> None:
+        """Tell what began, and what ended."""
+        now = dict([each async for each in self._conditions()])
+        for key in now.keys() - self.told.keys():
+            await self._tell(key, now[key])
+        for key in self.told.keys() - now.keys():
+            await self._tell(key, f"over: {self.told[key]}")
+        self.told = now
+
+    async def _conditions(self) -> AsyncIterator[tuple[str, str]]:
+        try:
+            rows = await self.post.store.read(waiting)
+            free = await self.post.store.free_bytes()
+        except StoreError as error:
+            yield "store", str(error)
+            return
+        for row in rows:
+            for found in _judge(row):
+                yield found
+        if free is not None and free < self.floor_bytes:
+            yield (
+                "space",
+                f"{free >> 20} MiB are free where the store is, and mail is refused below {self.floor_bytes >> 20} MiB",
+            )
+        for hook in await self.post.store.read(lambda tx: tx.all("webhooks")):
+            if hook[7] == "paused":
+                yield f"webhook {hook[0]}", f"the webhook {hook[0]} is paused ({hook[8]}); its mail waits in the inbox"
+
+    async def _tell(self, key: str, text: str) -> None:
+        log.warning("%s: %s", key, text)
+        if self.command:
+            process = await asyncio.create_subprocess_exec(self.command, "message", key.partition(" ")[0], text)
+            await process.wait()
+
+
+def _judge(row: Waiting) -> Iterator[tuple[str, str]]:
+    where = f"{row.inbox}, consumer {row.consumer}"
+    if row.oldest_s > OLDEST_S:
+        yield (
+            f"oldest {where}",
+            f"{row.unacknowledged} messages wait in {where}, the oldest for {row.oldest_s / 60:.0f} minutes",
+        )
+    if row.dead:
+        yield f"dead {where}", f"{row.dead} dead letters in {where}: look at them, mend the cause, redrive"

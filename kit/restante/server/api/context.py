@@ -1,0 +1,120 @@
+"""What every route needs, and who is asking."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import HTTPConnection
+
+from restante.errors import RestanteError
+from restante.server.handles import Signer
+from restante.server.metrics import Metrics
+from restante.server.push.hub import Hub
+from restante.server.push.webhook import Dispatcher
+from restante.server.push.websocket import Sessions
+from restante.server.settings import Settings
+from restante.server.store.base import Inbox, NotFoundError, Token
+from restante.server.store.store import Store
+
+REMEMBERED_S = 2.0  # a token revoked on another server is refused here after so long
+TICKET_S = 30
+SCOPES = ("receive", "read", "manage")
+
+
+class ApiError(RestanteError):
+    """A refusal with its HTTP status and code; str() is for the caller."""
+
+    def __init__(self, status: int, code: str, message: str, **details: Any) -> None:
+        self.status, self.code, self.details = status, code, details
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. `token_id` is "" on the host's own admin socket."""
+
+    token_id: str
+    admin: bool
+    scopes: Mapping[str, Any] = field(default_factory=dict)
+
+    def may(self, address: str, scope: str) -> bool:
+        return self.admin or scope in self.scopes.get(address, ()) or scope in self.scopes.get("*", ())
+
+
+@dataclass
+class Post:
+    """The running post office."""
+
+    settings: Settings
+    store: Store
+    hub: Hub
+    sessions: Sessions
+    metrics: Metrics
+    signer: Signer
+    dispatcher: Dispatcher
+    used: dict[str, float] = field(default_factory=dict)
+    ready: bool = False
+    _known: dict[str, tuple[float, Token]] = field(default_factory=dict)
+    _tickets: dict[str, float] = field(default_factory=dict)
+
+    async def caller(self, connection: HTTPConnection) -> Caller:
+        """Raises ApiError 401. The token is read from the header only: an address bar and a log keep what is in a URL."""
+        if connection.scope.get("restante.admin"):
+            return Caller("", admin=True)
+        scheme, _, text = connection.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not text:
+            raise ApiError(401, "unauthorized", "a token is needed: Authorization: Bearer TOKEN")
+        return await self.bearer(text.strip())
+
+    async def bearer(self, text: str) -> Caller:
+        now = time.monotonic()
+        kept = self._known.get(text)
+        if kept and now - kept[0] < REMEMBERED_S:
+            token = kept[1]
+        else:
+            found = await self.store.authenticate(text)
+            if found is None:
+                self._known.pop(text, None)
+                raise ApiError(401, "unauthorized", "this token is not known here, or was revoked")
+            if len(self._known) > 10_000:
+                self._known.clear()
+            self._known[text] = (now, token := found)
+        self.used[token.id] = self.store.clock.now()
+        return Caller(token.id, token.admin, token.scopes)
+
+    def forget(self, token_id: str) -> None:
+        """A token was revoked."""
+        self._known = {text: kept for text, kept in self._known.items() if kept[1].id != token_id}
+
+    async def inbox(self, caller: Caller, address: str, scope: str) -> Inbox:
+        """Raises ApiError 404 for an inbox that the caller may not touch, as for one that is not there."""
+        if caller.may(address.lower(), scope):
+            try:
+                return await self.store.inbox(address)
+            except NotFoundError:
+                pass
+        elif any(caller.may(address.lower(), other) for other in SCOPES):
+            raise ApiError(403, "forbidden", f"this token may not {scope} on {address}")
+        raise ApiError(404, "not_found", f"there is no inbox {address}, or this token is not for it")
+
+    def ticket(self, caller: Caller) -> tuple[str, int]:
+        """A ticket for one connection of a browser, and when it ends."""
+        expires = int(time.time()) + TICKET_S
+        return self.signer.ticket(caller.token_id or "0", expires), expires
+
+    async def redeem(self, ticket: str) -> Caller:
+        """Raises ApiError 401. A ticket opens one connection, within 30 s."""
+        now = time.time()
+        self._tickets = {text: end for text, end in self._tickets.items() if end > now}
+        found = self.signer.read_ticket(ticket)
+        if not found or found[1] < now or ticket in self._tickets:
+            raise ApiError(401, "unauthorized", "this ticket is wrong, used or older than 30 s; get another")
+        self._tickets[ticket] = found[1]
+        tokens = await self.store.tokens()
+        token = next((each for each in tokens if each.id == found[0] and not each.revoked_at), None)
+        if token is None:
+            raise ApiError(401, "unauthorized", "the token behind this ticket was revoked")
+        return Caller(token.id, token.admin, token.scopes)

@@ -1,0 +1,81 @@
+"""Where signals leave: the WebSocket and the event stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, WebSocket
+from starlette.responses import Response, StreamingResponse
+
+from restante.protocol.codes import Close
+from restante.protocol.messages import SUBPROTOCOL, TICKET_PREFIX
+from restante.protocol.position import Cursor
+from restante.server.api.context import ApiError, Caller, Post
+from restante.server.api.inboxes import post_of
+from restante.server.push import sse
+from restante.server.push.websocket import Session
+from restante.server.store.base import Inbox, NotFoundError
+
+router = APIRouter(tags=["signals"])
+STREAM = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
+
+
+@router.websocket("/v1/ws")
+async def websocket(ws: WebSocket) -> None:
+    post: Post = ws.app.state.post
+    offered = ws.headers.get("sec-websocket-protocol", "").replace(" ", "").split(",")
+    protocol = SUBPROTOCOL if SUBPROTOCOL in offered else None
+    try:
+        caller = await _caller(post, ws, offered)
+    except ApiError as error:
+        # Accepted first: a browser and many libraries show nothing of a handshake that was refused.
+        await ws.accept(protocol)
+        await ws.close(Close.UNAUTHORIZED, str(error)[:120])
+        return
+    await ws.accept(protocol)
+
+    async def find(address: str) -> Inbox:
+        try:
+            return await post.inbox(caller, address, "receive")
+        except ApiError as error:
+            raise NotFoundError(str(error)) from None
+
+    async def valid() -> bool:
+        try:
+            await post.caller(ws) if ws.headers.get("authorization") else None
+        except ApiError:
+            return False
+        return True
+
+    await post.sessions.serve(Session(ws, post.store, post.hub, post.metrics, find, valid))
+
+
+async def _caller(post: Post, ws: WebSocket, offered: list[str]) -> Caller:
+    origin = ws.headers.get("origin")
+    if origin and origin not in post.settings.http.cors:
+        raise ApiError(403, "forbidden", "this origin may not open sockets here; the spec's cors lists those that may")
+    tickets = [each.removeprefix(TICKET_PREFIX) for each in offered if each.startswith(TICKET_PREFIX)]
+    return await post.redeem(tickets[0]) if tickets else await post.caller(ws)
+
+
+@router.get("/v1/inboxes/{inbox}/stream", response_class=StreamingResponse)
+async def stream(
+    request: Request,
+    inbox: str,
+    last_event_id: Annotated[str | None, Header(max_length=40)] = None,
+    last: Annotated[str | None, Query(alias="last_event_id", max_length=40)] = None,
+    ticket: Annotated[str | None, Query(max_length=60)] = None,
+) -> Response:
+    """Server-sent events: signal, heartbeat, reset. `Last-Event-ID` goes on from there."""
+    post = post_of(request)
+    caller = await post.redeem(ticket) if ticket else await post.caller(request)
+    owner = await post.inbox(caller, inbox, "receive")
+    try:
+        cursor = Cursor.parse(text) if (text := last_event_id or last) else None
+    except ValueError as error:
+        raise ApiError(400, "invalid_cursor", str(error)) from None
+    source: AsyncIterator[bytes] = sse.events(
+        owner, cursor, post.store, post.hub, post.metrics, post.settings.heartbeat.interval_s
+    )
+    return StreamingResponse(source, media_type="text/event-stream", headers=STREAM)

@@ -1,0 +1,254 @@
+"""The post office as one process: start, ready, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from restante.protocol.heartbeat import Timing
+from restante.server import systemd
+from restante.server.alerts import Watch
+from restante.server.api.app import Admin, application
+from restante.server.api.context import Post
+from restante.server.handles import Signer
+from restante.server.lmtp.server import LmtpServer
+from restante.server.metrics import Metrics
+from restante.server.push.hub import Hub
+from restante.server.push.webhook import Dispatcher
+from restante.server.push.websocket import Sessions
+from restante.server.recipients import Recipients
+from restante.server.settings import Settings
+from restante.server.store.base import Arrival, ConflictError, InboxDraft, StoreError, Verdict
+from restante.server.store.retention import Policy
+from restante.server.store.sqlite import SqliteStore
+from restante.server.store.store import Store
+
+log = logging.getLogger("restante")
+RETRY_S = 2.0
+SWEEP_S = 15.0
+RETENTION_S = 300.0
+ALERT_S = 30.0
+
+
+def open_store(settings: Settings) -> Store:
+    """The engine that the settings name, not started."""
+    inboxes = settings.inboxes
+    policy = Policy(inboxes.retention_s, inboxes.quota_bytes, inboxes.hop_retention_s)
+    if settings.store.engine == "sqlite":
+        return SqliteStore(settings.store_path, policy, settings.store.free_space_floor)
+    from restante.server.store.postgres import PostgresStore
+
+    url = settings.store.url or _secret(settings.store.url_file) or ""
+    return PostgresStore(url, policy, _secret(settings.store.password_file))
+
+
+def _secret(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    return (Path(os.environ.get("CREDENTIALS_DIRECTORY", "/")) / path).read_text().strip()
+
+
+class PostOffice:
+    """`sockets`: listening ones by name: http, admin, lmtp, and smtp for machines without Postfix."""
+
+    def __init__(self, settings: Settings, sockets: dict[str, list[socket.socket]]) -> None:
+        self.settings, self.sockets = settings, sockets
+        beat = settings.heartbeat
+        timing = Timing(beat.interval_s, beat.pong_timeout_s, beat.misses, beat.server_silence_s)
+        store = open_store(settings)
+        hub = Hub(store)
+        sessions = Sessions(timing, settings.socket.max_age_s, settings.socket.reconnect_spread_s)
+        metrics, hooks = Metrics(), settings.webhooks
+        dispatcher = Dispatcher(store, hub, metrics, hooks.allow, https_only=hooks.https_only)
+        self.post = Post(settings, store, hub, sessions, metrics, Signer(b""), dispatcher)
+        self._http: list[uvicorn.Server] = []
+        self._mail: list[LmtpServer] = []
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or `stop`, then drain."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await self._start_store()
+            if self._stop.is_set():
+                return
+            tasks = [loop.create_task(each) for each in self._serve()]
+            await self._listening()
+            self.post.ready = True
+            systemd.notify("READY=1")
+            await self._stop.wait()
+            systemd.notify("STOPPING=1")
+            await self._drain()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            with contextlib.suppress(StoreError, AttributeError):
+                await self.post.store.close()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    async def _start_store(self) -> None:
+        """A store that is away keeps the server waiting, not failing: Postfix keeps the mail."""
+        store = self.post.store
+        while not await self._opened():
+            systemd.notify("EXTEND_TIMEOUT_USEC=30000000")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), RETRY_S)
+                return
+        store.on_heads = self.post.hub.moved
+        self.post.signer = Signer(await store.handle_key())
+        kept = await store.read(lambda tx: tx.one("meta", key="clock"))
+        store.clock.not_before(float(kept[0]) if kept else 0.0)
+
+    async def _opened(self) -> bool:
+        store = self.post.store
+        try:
+            await store.start()
+            for address in self.settings.inboxes.predefined:
+                with contextlib.suppress(ConflictError):
+                    await store.create_inbox(InboxDraft(address))
+        except StoreError as error:
+            log.warning("waiting for the store: %s", error)
+            return False
+        return True
+
+    def _serve(self) -> list[Coroutine[Any, Any, None]]:
+        app = application(self.post)
+        for name, wrapped in (("http", app), ("admin", Admin(app))):
+            if self.sockets.get(name):
+                self._http.append(_server(wrapped, self.settings))
+        servers = [
+            server.serve(sockets=self.sockets[name])
+            for server, name in zip(
+                self._http, [name for name in ("http", "admin") if self.sockets.get(name)], strict=True
+            )
+        ]
+        return [
+            *servers, self.post.hub.poll(), self.post.dispatcher.run(), self.post.sessions.watch(), self._every(SWEEP_S, self._sweep),
+            self._every(1.0, self._recipients), self._every(RETENTION_S, self._retain), self._every(ALERT_S, self._watch().look),
+            *([self._watchdog(interval)] if (interval := systemd.watchdog_interval_s()) else []),
+        ]  # fmt: skip
+
+    async def _listening(self) -> None:
+        while not all(server.started for server in self._http):
+            await asyncio.sleep(0.01)
+        for name in ("lmtp", "smtp"):
+            for sock in self.sockets.get(name, ()):
+                server = LmtpServer(
+                    self._deliver,
+                    host=self.settings.server.host,
+                    size_limit=self.settings.inboxes.message_bytes,
+                    smtp=name == "smtp",
+                )
+                await server.start(sock)
+                self._mail.append(server)
+
+    async def _deliver(self, arrival: Arrival) -> list[Verdict]:
+        with self.post.metrics.commit.time():
+            verdicts = await self.post.store.ingest(arrival)
+        for verdict in verdicts:
+            self.post.metrics.arrivals.labels(verdict).inc()
+        return verdicts
+
+    async def _every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            try:
+                await work()
+            except StoreError as error:
+                log.warning("%s: %s", work.__name__.strip("_"), error)
+            except Exception:
+                log.exception("%s failed", work.__name__)
+            await asyncio.sleep(seconds)
+
+    async def _sweep(self) -> None:
+        """What no request does by itself."""
+        post = self.post
+        buried = await post.store.bury_spent(self.settings.inboxes.attempts)
+        if buried:
+            log.warning("%s messages became dead letters", buried)
+        used, post.used = post.used, {}
+        if used:
+            await post.store.use_tokens(used)
+        now = post.store.clock.now()
+        await post.store.write(lambda tx: tx.run("set_meta", key="clock", value=repr(now)))
+
+    async def _recipients(self) -> None:
+        path = self.settings.postfix.recipients
+        if path is None:
+            return
+        if not hasattr(self, "_map"):
+            self._map = Recipients(path)
+        rows = await self.post.store.recipients()
+        free = await self.post.store.free_bytes()
+        full = free is not None and free < self.settings.store.free_space_floor
+        await asyncio.to_thread(self._map.update, rows, self.settings.inboxes.quota_bytes, full=full)
+
+    async def _retain(self) -> None:
+        if removed := await self.post.store.retain():
+            log.info("retention removed %s messages", removed)
+
+    def _watch(self) -> Watch:
+        return Watch(self.post, self.settings.store.free_space_floor, self.settings.alert.command)
+
+    async def _watchdog(self, interval_s: float) -> None:
+        """Withheld when the loop stalls; a store that is away is no reason to be killed."""
+        while True:
+            systemd.notify("WATCHDOG=1")
+            await asyncio.sleep(interval_s)
+
+    async def _drain(self) -> None:
+        """Sockets are asked to move first; then mail in progress is finished; then requests end."""
+        limit = self.settings.socket.drain_s
+        self.post.hub.drain()
+        await asyncio.gather(self.post.sessions.drain(limit), *(server.drain(limit) for server in self._mail))
+        for server in self._http:
+            server.should_exit = True
+        await asyncio.sleep(0)
+
+
+class _Server(uvicorn.Server):
+    """Signals are the post office's, which drains before it stops."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        yield
+
+
+def _server(app: Any, settings: Settings) -> uvicorn.Server:
+    return _Server(
+        uvicorn.Config(
+            app, ws="websockets-sansio", ws_ping_interval=None, ws_per_message_deflate=False, ws_max_size=64 << 10, lifespan="off",
+            log_config=None, access_log=False, timeout_keep_alive=settings.http.keepalive_timeout_s, proxy_headers=False,
+            server_header=False, timeout_graceful_shutdown=5, h11_max_incomplete_event_size=64 << 10, backlog=4096,
+        )
+    )  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings, sockets: dict[str, list[socket.socket]]) -> AsyncIterator[PostOffice]:
+    """A post office inside another program, as `restante up` and tests have it."""
+    office = PostOffice(settings, sockets)
+    task = asyncio.get_running_loop().create_task(office.run())
+    try:
+        while not office.post.ready and not task.done():
+            await asyncio.sleep(0.01)
+        if task.done():
+            await task
+        yield office
+    finally:
+        office.stop()
+        await task

@@ -1,0 +1,59 @@
+"""Gauges of what the store holds, asked for at the scrape and by the alert rules of the server's own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from restante.server.store.base import StoreError
+from restante.server.store.tx import Tx
+
+if TYPE_CHECKING:
+    from restante.server.api.context import Post
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One consumer's unacknowledged mail. `oldest_s` is 0 when there is none."""
+
+    inbox: str
+    consumer: str
+    unacknowledged: int
+    dead: int
+    oldest_s: float
+
+
+def waiting(tx: Tx) -> list[Waiting]:
+    found = []
+    for address, name, frontier, head, first, held, dead, inbox_id, _ in tx.all("waiting"):
+        seq = first or (frontier + 1 if frontier < head else None)
+        at = tx.one("received_at", inbox_id=inbox_id, seq=seq) if seq else None
+        found.append(Waiting(address, name, head - frontier + held, dead, max(0.0, tx.now - at[0]) if at else 0.0))
+    return found
+
+
+async def observe(post: Post) -> None:
+    """Fill the gauges. A store that does not answer is itself a reading."""
+    metrics = post.metrics
+    metrics.sockets.set(len(post.sessions.open))
+    counters: Counter[str] = Counter()
+    for session in post.sessions.open:
+        counters.update(session.counters)
+    for name, value in counters.items():
+        metrics.agents.labels(name[:40]).set(value)
+    try:
+        rows = await post.store.read(waiting)
+        free = await post.store.free_bytes()
+    except StoreError:
+        metrics.store_up.set(0)
+        return
+    metrics.store_up.set(1)
+    for gauge in (metrics.oldest, metrics.backlog, metrics.dead):
+        gauge.clear()
+    for row in rows:
+        metrics.oldest.labels(row.inbox, row.consumer).set(row.oldest_s)
+        metrics.backlog.labels(row.inbox, row.consumer).set(row.unacknowledged)
+        metrics.dead.labels(row.inbox, row.consumer).set(row.dead)
+    if free is not None:
+        metrics.free.set(free)

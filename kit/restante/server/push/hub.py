@@ -1,0 +1,120 @@
+"""Who waits for which inbox. A head that moved wakes them; they read the store themselves, so no signal comes before a commit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
+
+from restante.server.store.base import StoreError
+from restante.server.store.store import Store
+
+log = logging.getLogger(__name__)
+POLL_S = 2.0  # notifications may be lost; this is what then shows their mail
+STALE_S = 10.0  # older heads are not told as if they were the store's
+
+
+class Listener(Protocol):
+    """Anything that is woken when an inbox moves."""
+
+    def wake(self, inbox_id: int) -> None:
+        """Must return at once."""
+
+
+class Waiter:
+    """An event for one inbox: what a long-poll and an SSE stream wait on."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def wake(self, inbox_id: int) -> None:
+        self._event.set()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Whether it was woken; it sleeps again from here."""
+        try:
+            await asyncio.wait_for(self._event.wait(), max(0.0, timeout_s))
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
+class Hub:
+    """`draining` is set once, when the server is to stop: whoever waits answers and goes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._listeners: dict[int, set[Listener]] = defaultdict(set)
+        self._heads: dict[int, tuple[str, int]] = {}
+        self._fresh_at = time.monotonic()
+        self.everything: set[Listener] = set()
+        self.draining = asyncio.Event()
+
+    def add(self, inbox_id: int, listener: Listener) -> None:
+        self._listeners[inbox_id].add(listener)
+
+    def remove(self, inbox_id: int, listener: Listener) -> None:
+        self._listeners[inbox_id].discard(listener)
+        if not self._listeners[inbox_id]:
+            del self._listeners[inbox_id]
+            self._heads.pop(inbox_id, None)
+
+    @contextmanager
+    def waiter(self, inbox_id: int) -> Iterator[Waiter]:
+        waiter = Waiter()
+        self.add(inbox_id, waiter)
+        try:
+            yield waiter
+        finally:
+            self.remove(inbox_id, waiter)
+
+    def moved(self, heads: Mapping[int, int]) -> None:
+        """The store's `on_heads`."""
+        for inbox_id, head in heads.items():
+            if known := self._heads.get(inbox_id):
+                self._heads[inbox_id] = (known[0], max(head, known[1]))
+            self.wake(inbox_id)
+
+    def wake(self, inbox_id: int) -> None:
+        for listener in (*self._listeners.get(inbox_id, ()), *self.everything):
+            listener.wake(inbox_id)
+
+    def drain(self) -> None:
+        """Long-polls answer with what they have, streams end."""
+        self.draining.set()
+        for inbox_id in list(self._listeners):
+            self.wake(inbox_id)
+
+    async def head(self, inbox_id: int) -> tuple[str, int]:
+        """(epoch, head), remembered while somebody listens to the inbox."""
+        if inbox_id not in self._heads:
+            epoch, head, _ = await self._store.head(inbox_id)
+            if inbox_id in self._listeners:
+                self._heads[inbox_id] = (epoch, head)
+            return epoch, head
+        return self._heads[inbox_id]
+
+    def known_head(self, inbox_id: int) -> tuple[str, int] | None:
+        """For a pong: None when the store has not answered lately."""
+        stale = time.monotonic() - self._fresh_at > STALE_S
+        return None if stale else self._heads.get(inbox_id)
+
+    async def poll(self) -> None:
+        """For as long as the server runs: what no notification told is seen here."""
+        while not self.draining.is_set():
+            try:
+                found = await self._store.heads(self._listeners) if self._listeners else {}
+                self._fresh_at = time.monotonic()
+                for inbox_id, position in found.items():
+                    if self._heads.get(inbox_id, position) != position:
+                        self.wake(inbox_id)
+                    if inbox_id in self._listeners:
+                        self._heads[inbox_id] = position
+            except StoreError as error:
+                log.warning("heads could not be read: %s", error)
+            await asyncio.sleep(POLL_S)
