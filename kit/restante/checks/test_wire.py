@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 check = pytest.mark.check
 PATIENCE_S = 10
+NO_TOKEN = 4800  # protocol: stop, authentication
 IDLE_S = 65  # nginx's default proxy_read_timeout is 60
 DAYS_LEFT = 21
 # While data is unacknowledged the socket shows the retransmission timer instead: look until it is quiet, for 3 s at most.
@@ -44,6 +45,10 @@ class Wire:
 
     def routes(self, kind: str) -> list[str]:
         return self.bundle.probes(kind)
+
+    def wants_token(self, path: str) -> bool:
+        """The post office's own socket, and no $RESTANTE_VERIFY_TOKEN to open it with."""
+        return bool(self.bundle.plan["mail"]) and path == "/v1/ws" and not self.headers
 
     def tls(self, host: str) -> ssl.SSLSocket:
         plain = socket.create_connection((self.address(host), 443), PATIENCE_S)
@@ -128,7 +133,18 @@ def test_certificate(wire: Wire, host_name: str) -> None:
 def test_websocket(wire: Wire, life: Any, host_name: str) -> None:
     """Upgraded, answering, and with a keepalive timer on the edge's own socket."""
     for path in wire.routes("websocket"):
-        asyncio.run(upgraded(wire, life.host(host_name), host_name, path))
+        if wire.wants_token(path):
+            asyncio.run(turned_away(wire, host_name, path))
+        else:
+            asyncio.run(upgraded(wire, life.host(host_name), host_name, path))
+
+
+async def turned_away(wire: Wire, name: str, path: str) -> None:
+    """Without a token the post office itself closes with 4800, over a connection that was upgraded through the edge."""
+    async with opened(wire, name, path) as held:
+        await asyncio.wait_for(held.wait_closed(), PATIENCE_S)
+    if held.close_code != NO_TOKEN:
+        raise Expected(f"the post office's refusal ({NO_TOKEN}) on {path}", f"closed with {held.close_code}")
 
 
 async def upgraded(wire: Wire, host: Any, name: str, path: str) -> None:
