@@ -145,7 +145,7 @@ def _paths() -> str:
 def _command() -> str:
     parts = ["# The command\n\nExit status: 0 done, 1 something was found or failed, 2 the input is wrong.\n"]
     for verb in VERBS:
-        command: click.Command = importlib.import_module(f"restante.cli.{verb}").command
+        command: click.Command = importlib.import_module(f"restante.cli.{verb.replace('-', '_')}").command
         commands = (
             [(f"{verb} {name}", inner) for name, inner in command.commands.items()]
             if isinstance(command, click.Group)
