@@ -23,8 +23,9 @@ OVERLAP_S = 86_400
 def shown(hook: Webhook, *, secret: bool = False) -> dict[str, Any]:
     """The secret is shown where it is made, and nowhere else."""
     return {
-        "id": hook.id, "url": hook.url, "event_types": list(hook.event_types), "inbox_ids": list(hook.inboxes), "headers": dict(hook.headers),
-        "client_id": hook.client_id, "state": hook.state, "reason": hook.reason, "created_at": hook.created_at,
+        "id": hook.id, "url": hook.url, "event_types": list(hook.event_types), "inbox_ids": list(hook.inboxes),
+        "headers": dict(hook.headers), "client_id": hook.client_id, "state": hook.state, "reason": hook.reason,
+        "created_at": hook.created_at,
         **({"secret": hook.secrets[0][0]} if secret else {}),
     }  # fmt: skip
 
