@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import signal
 import sys
 from pathlib import Path
 
@@ -33,7 +35,10 @@ def run() -> None:
 
 
 async def _serve(settings: Settings, sockets: dict) -> None:  # type: ignore[type-arg]
-    await PostOffice(settings, sockets).run()
+    office = PostOffice(settings, sockets)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, office.stop)
+    await office.run()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -73,12 +72,12 @@ class PostOffice:
         self._http: list[uvicorn.Server] = []
         self._mail: list[LmtpServer] = []
         self._stop = asyncio.Event()
+        self._map = Recipients(settings.postfix.recipients) if settings.postfix.recipients else None
+        self._away = False
 
     async def run(self) -> None:
-        """Serve until SIGTERM or `stop`, then drain."""
+        """Serve until `stop`, then drain."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
         tasks: list[asyncio.Task[None]] = []
         try:
             await self._start_store()
@@ -87,7 +86,7 @@ class PostOffice:
             tasks = [loop.create_task(each) for each in self._serve()]
             await self._listening()
             self.post.ready = True
-            systemd.notify("READY=1")
+            systemd.notify("READY=1\nSTATUS=serving")
             await self._stop.wait()
             systemd.notify("STOPPING=1")
             await self._drain()
@@ -105,7 +104,8 @@ class PostOffice:
         """A store that is away keeps the server waiting, not failing: Postfix keeps the mail."""
         store = self.post.store
         while not await self._opened():
-            systemd.notify("EXTEND_TIMEOUT_USEC=30000000")
+            # An outage of the store is no failure of this service: systemd must not restart it for that.
+            systemd.notify("READY=1\nWATCHDOG=1\nSTATUS=waiting for the store")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), RETRY_S)
                 return
@@ -187,12 +187,16 @@ class PostOffice:
         await post.store.write(lambda tx: tx.run("set_meta", key="clock", value=repr(now)))
 
     async def _recipients(self) -> None:
-        path = self.settings.postfix.recipients
-        if path is None:
+        if self._map is None:
             return
-        if not hasattr(self, "_map"):
-            self._map = Recipients(path)
-        rows = await self.post.store.recipients()
+        try:
+            rows = await self.post.store.recipients()
+        except StoreError:
+            self._away = True
+            raise
+        if self._away:
+            self._away = False
+            (self.settings.server.data / "flush").touch()  # a unit watches it: Postfix delivers what waits at once
         free = await self.post.store.free_bytes()
         full = free is not None and free < self.settings.store.free_space_floor
         await asyncio.to_thread(self._map.update, rows, self.settings.inboxes.quota_bytes, full=full)

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
+from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,6 +21,7 @@ from restante.server.store.base import ConflictError, NotFoundError, StoreError,
 
 log = logging.getLogger("restante.http")
 BODY_LIMIT = 1 << 20
+DISCARD_LIMIT = 16 << 20
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _CODES = {400: "invalid_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
@@ -49,7 +50,7 @@ def install(app: FastAPI) -> None:
     handler(StoreError, 503, "unavailable")
     app.add_exception_handler(ApiError, _api)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(AnyHTTPException, _http)
 
 
 def _refuse(request: Request, status: int, code: str, message: str, details: Any = None) -> Response:
@@ -79,7 +80,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 async def _http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+    assert isinstance(error, AnyHTTPException)
     code = _CODES.get(error.status_code, "refused")
     return _refuse(request, error.status_code, code, str(error.detail))
 
@@ -94,51 +95,48 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        given = headers.get(b"x-request-id", b"")
+        given = dict(scope["headers"]).get(b"x-request-id", b"")
         request_id = given.decode() if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope["restante.request_id"] = request_id
-        length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > BODY_LIMIT:
-            await self._too_large(request_id)(scope, receive, send)
-            return
-        await self._run(request_id, scope, self._bounded(receive), send)
-
-    def _too_large(self, request_id: str) -> Response:
-        return refusal(request_id, 413, "too_large", f"a request's body has at most {BODY_LIMIT} bytes")
-
-    def _bounded(self, receive: Receive) -> Receive:
-        seen = 0
-
-        async def inner() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > BODY_LIMIT:
-                raise ApiError(413, "too_large", f"a request's body has at most {BODY_LIMIT} bytes")
-            return message
-
-        return inner
-
-    async def _run(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-
-        async def sent(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                self.metrics.requests.labels(f"{message['status'] // 100}xx").inc()
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
-            await send(message)
-
+        answered = _Answered(send, request_id, self.metrics)
         try:
-            await self.app(scope, receive, sent)
-        except ApiError as error:
-            if not started:
-                await refusal(request_id, error.status, error.code, str(error))(scope, receive, sent)
+            await self.app(scope, _Bounded(receive), answered)
         except Exception:
             log.exception("%s %s %s failed", request_id, scope["method"], scope["path"])
-            if not started:
-                await refusal(request_id, 500, "internal", "the server failed; its log has the request id")(
-                    scope, receive, sent
-                )
+            await answered.refuse(scope, receive, 500, "internal", "the server failed; its log has the request id")
+
+
+class _Bounded:
+    """A body that is too large is read on for a while, so that its sender reads the refusal and not a reset."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive, self._seen = receive, 0
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._seen += len(message.get("body", b""))
+        if self._seen <= BODY_LIMIT:
+            return message
+        while message.get("more_body") and self._seen < DISCARD_LIMIT:
+            message = await self._receive()
+            self._seen += len(message.get("body", b""))
+        # FastAPI passes on no other exception from a body that it reads.
+        raise HTTPException(413, f"a request's body has at most {BODY_LIMIT} bytes")
+
+
+class _Answered:
+    """Counts the answer, and names the request in it."""
+
+    def __init__(self, send: Send, request_id: str, metrics: Metrics) -> None:
+        self._send, self._request_id, self._metrics, self._started = send, request_id, metrics, False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._started = True
+            self._metrics.requests.labels(f"{message['status'] // 100}xx").inc()
+            message["headers"] = [*message["headers"], (b"x-request-id", self._request_id.encode())]
+        await self._send(message)
+
+    async def refuse(self, scope: Scope, receive: Receive, status: int, code: str, text: str) -> None:
+        if not self._started:
+            await refusal(self._request_id, status, code, text)(scope, receive, self)

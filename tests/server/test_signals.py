@@ -1,0 +1,238 @@
+"""WebSocket and event stream, on a running server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import websockets
+from office import INBOX, OTHER, Office, serving, settings
+
+from restante.server.settings import Heartbeat, Socket
+
+Connection = websockets.ClientConnection
+
+
+def connect(office: Office, work: Callable[[Connection], Awaitable[None]], **options: Any) -> None:
+    async def inner() -> None:
+        headers = {"Authorization": f"Bearer {office.token}"} if office.token else {}
+        uri = f"ws://127.0.0.1:{office.http_port}/v1/ws"
+        async with websockets.connect(
+            uri, additional_headers=headers, compression=None, ping_interval=None, **options
+        ) as ws:
+            await work(ws)
+
+    asyncio.run(asyncio.wait_for(inner(), 40))
+
+
+async def frame(ws: Connection, wanted: str) -> dict[str, Any]:
+    """The next frame, which must be of this type."""
+    found: dict[str, Any] = json.loads(await ws.recv())
+    assert found["type"] == wanted, found
+    return found
+
+
+async def subscribe(ws: Connection, *streams: dict[str, Any]) -> list[dict[str, Any]]:
+    await ws.send(json.dumps({"type": "subscribe", "streams": list(streams)}))
+    return list((await frame(ws, "subscribed"))["streams"])
+
+
+async def closed(ws: Connection) -> int:
+    """The close code, once it is closed."""
+    with contextlib.suppress(websockets.ConnectionClosed):
+        while True:
+            await ws.recv()
+    assert ws.close_code is not None
+    return ws.close_code
+
+
+def test_the_server_announces_the_timing_and_signals_follow_commits(office: Office) -> None:
+    async def work(ws: Connection) -> None:
+        hello = await frame(ws, "hello")
+        assert (hello["heartbeat_interval_ms"], hello["pong_timeout_ms"], hello["missed_limit"]) == (15_000, 5_000, 2)
+        [stream] = await subscribe(ws, {"inbox": INBOX})
+        assert stream["recovered"]
+        await asyncio.to_thread(office.send, "one", "two")
+        signals = [await frame(ws, "signal") for _ in range(2)]
+        assert [each["subject"] for each in signals] == ["one", "two"]
+        assert signals[1]["prev"] == signals[0]["cursor"]
+        found = await asyncio.to_thread(office.call, "GET", f"/v1/inboxes/{INBOX}/messages/{signals[0]['id']}")
+        assert found.json["cursor"] == signals[0]["cursor"]
+
+    connect(office, work)
+
+
+def test_a_pong_carries_the_head_of_every_stream(office: Office) -> None:
+    async def work(ws: Connection) -> None:
+        await frame(ws, "hello")
+        await subscribe(ws, {"inbox": INBOX}, {"inbox": OTHER})
+        await asyncio.to_thread(office.send, "one")
+        cursor = (await frame(ws, "signal"))["cursor"]
+        await ws.send(json.dumps({"type": "ping", "id": 7, "ts": 1.5, "counters": {"reconnects": 3, "bad": "x"}}))
+        pong = await frame(ws, "pong")
+        assert (pong["id"], pong["ts"], pong["heads"][INBOX]) == (7, 1.5, cursor)
+        assert set(pong["heads"]) == {INBOX, OTHER}
+        shown = await asyncio.to_thread(office.call, "GET", "/metrics")
+        assert b'restante_agent_counter{name="reconnects"} 3.0' in shown.raw
+
+    connect(office, work)
+
+
+def test_a_cursor_resumes_and_one_that_cannot_is_told_so(office: Office) -> None:
+    office.send("one", "two", "three")
+    first = office.call("GET", f"/v1/inboxes/{INBOX}/messages?limit=1").json["next_cursor"]
+
+    async def work(ws: Connection) -> None:
+        await frame(ws, "hello")
+        [stream] = await subscribe(ws, {"inbox": INBOX, "cursor": first})
+        assert stream["recovered"]
+        assert [(await frame(ws, "signal"))["subject"] for _ in range(2)] == ["two", "three"]
+        [stream] = await subscribe(ws, {"inbox": INBOX, "cursor": "00000000:1"})
+        assert (stream["recovered"], stream["reason"]) == (False, "epoch_changed")
+
+    connect(office, work)
+
+
+def test_another_inbox_can_not_be_told_from_one_that_is_not_there(office: Office) -> None:
+    agent = office.as_(office.make_token({INBOX: ["receive"]}))
+
+    async def work(ws: Connection) -> None:
+        await frame(ws, "hello")
+        answers = await subscribe(ws, {"inbox": OTHER}, {"inbox": "nobody@example.org"})
+        assert [each["reason"] for each in answers] == ["not_found", "not_found"]
+        await asyncio.to_thread(office.send, "secret", to=OTHER)
+        await ws.send(json.dumps({"type": "ping", "id": 1, "ts": 0}))
+        assert (await frame(ws, "pong"))["heads"] == {}
+
+    connect(agent, work)
+
+
+@pytest.mark.parametrize(
+    "sent", ["not json", "[]", '{"type": "frobnicate"}', '{"type": "ping"}', '{"type": "subscribe", "streams": []}',
+             '{"type": "subscribe", "streams": [{"inbox": 1}]}', '{"type":"ping","id":1,"ts":NaN}', "[" * 5000, b"bytes"],
+)  # fmt: skip
+def test_a_frame_that_is_none_of_ours_ends_the_socket_with_stop(office: Office, sent: str | bytes) -> None:
+    async def work(ws: Connection) -> None:
+        await ws.send(sent)
+        assert await closed(ws) == 4801
+
+    connect(office, work)
+
+
+def test_too_large_and_too_many_frames_end_it_too(office: Office) -> None:
+    async def large(ws: Connection) -> None:
+        await ws.send("x" * (1 << 17))
+        assert await closed(ws) == 1009
+
+    async def many(ws: Connection) -> None:
+        for number in range(300):
+            await ws.send(json.dumps({"type": "ping", "id": number, "ts": 0}))
+        assert await closed(ws) == 4802
+
+    connect(office, large)
+    connect(office, many)
+
+
+def test_without_a_token_or_with_a_revoked_one_the_verdict_is_stop(office: Office) -> None:
+    async def refused(ws: Connection) -> None:
+        assert await closed(ws) == 4800
+
+    connect(office.as_(""), refused)
+    token = office.make_token({INBOX: ["receive"]})
+
+    async def revoked(ws: Connection) -> None:
+        await frame(ws, "hello")
+        await asyncio.to_thread(office.call, "DELETE", f"/v1/tokens/{token.split('_')[1]}")
+        await ws.send(json.dumps({"type": "ping", "id": 1, "ts": 0}))
+        assert await closed(ws) == 4800
+
+    connect(office.as_(token), revoked)
+
+
+def test_a_ticket_opens_one_socket_and_origins_are_checked(office: Office) -> None:
+    ticket = office.call("POST", "/v1/tickets", {}).json["ticket"]
+
+    async def works(ws: Connection) -> None:
+        assert ws.subprotocol == "restante.v1"
+        await frame(ws, "hello")
+
+    async def refused(ws: Connection) -> None:
+        assert await closed(ws) == 4800
+
+    offered = {"subprotocols": ["restante.v1", f"restante.ticket.{ticket}"]}
+    connect(office.as_(""), works, **offered)
+    connect(office.as_(""), refused, **offered)
+    connect(office, refused, origin="https://elsewhere.example")
+
+
+def test_a_client_that_falls_silent_is_dropped(tmp_path: Path) -> None:
+    quick = settings(tmp_path, heartbeat=Heartbeat(interval_s=1, pong_timeout_s=1, misses=2, server_silence_s=1))
+    with serving(quick) as office:
+
+        async def work(ws: Connection) -> None:
+            await frame(ws, "hello")
+            assert await closed(ws) == 4001
+
+        connect(office, work)
+
+
+def test_a_stop_asks_sockets_to_move_before_it_cuts_them(tmp_path: Path) -> None:
+    with serving(settings(tmp_path, socket=Socket(drain_s=2))) as office:
+
+        async def work(ws: Connection) -> None:
+            await frame(ws, "hello")
+            office.loop.call_soon_threadsafe(office.office.stop)
+            asked = await frame(ws, "reconnect")
+            assert asked["deadline_ms"] == 2000
+            assert await closed(ws) == 4000
+
+        connect(office, work)
+
+
+def stream(office: Office, headers: dict[str, str]) -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection("127.0.0.1", office.http_port, timeout=30)
+    connection.request(
+        "GET", f"/v1/inboxes/{INBOX}/stream", headers={"Authorization": f"Bearer {office.token}", **headers}
+    )
+    return connection.getresponse()
+
+
+def event(response: http.client.HTTPResponse) -> dict[str, str]:
+    lines = []
+    while (line := response.readline().decode().rstrip("\n")) or not lines:
+        lines.append(line)
+    return dict(line.split(": ", 1) for line in lines if line)
+
+
+def test_the_event_stream_goes_on_from_last_event_id(office: Office) -> None:
+    office.send("one", "two")
+    first = office.call("GET", f"/v1/inboxes/{INBOX}/messages?limit=1").json["next_cursor"]
+    response = stream(office, {"Last-Event-ID": first})
+    assert response.headers["X-Accel-Buffering"] == "no"
+    assert "retry" in event(response)
+    found = event(response)
+    assert (found["event"], json.loads(found["data"])["subject"]) == ("signal", "two")
+    office.send("three")
+    assert json.loads(event(response)["data"])["subject"] == "three"
+    response.close()
+    stale = stream(office, {"Last-Event-ID": "00000000:1"})
+    event(stale)
+    found = event(stale)
+    assert (found["event"], json.loads(found["data"])["reason"]) == ("reset", "epoch_changed")
+    stale.close()
+
+
+def test_a_heartbeat_of_the_stream_has_no_id(tmp_path: Path) -> None:
+    with serving(settings(tmp_path, heartbeat=Heartbeat(interval_s=1))) as office:
+        response = stream(office, {})
+        event(response)
+        beat = event(response)
+        assert beat["event"] == "heartbeat"
+        assert "id" not in beat
+        response.close()
