@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,11 @@ from restante.cli.main import VERBS
 from restante.cli.report import CAUSES
 from restante.plan.build import build
 from restante.plan.profiles import known
+from restante.protocol.codes import MEANINGS
+from restante.server.api.app import routes
+from restante.server.metrics import Metrics
+from restante.server.settings import Settings
+from restante.server.store.deliver import STATES
 from restante.spec import values
 from restante.spec.load import load
 from restante.spec.model import Spec
@@ -35,6 +41,12 @@ def pages() -> dict[str, str]:
         "reference/paths.md": NOTE + _paths(),
         "reference/command.md": NOTE + _command(),
         "reference/checks.md": NOTE + _checks(),
+        "reference/api.md": NOTE + _api(),
+        "reference/openapi.json": json.dumps(routes().openapi(), indent=1, sort_keys=True) + "\n",
+        "reference/metrics.md": NOTE + _metrics(),
+        "reference/close-codes.md": NOTE + _close_codes(),
+        "reference/server.md": NOTE + _server(),
+        "explanation/states.md": NOTE + _states(),
     }
 
 
@@ -177,6 +189,60 @@ def _checks() -> str:
                         ]
                     )
     return f"# Checks\n\nWhat `restante verify` looks at; `--only ID` narrows.\n\n{_table(['id', 'cause', 'spec key', 'on'], rows)}"
+
+
+def _api() -> str:
+    rows = [
+        [
+            f"`{verb.upper()} {path}`",
+            operation["tags"][0],
+            operation.get("description", operation["summary"]).replace("\n", " "),
+        ]
+        for path, operations in routes().openapi()["paths"].items()
+        for verb, operation in operations.items()
+    ]
+    intro = (
+        "# The API\n\nThe whole document is [openapi.json](openapi.json), and `/openapi.json` on a running server. Every refusal has the "
+        'shape `{"error": {"code", "message", "request_id", "details"}}`. The WebSocket is `GET /v1/ws`; its frames are in '
+        "`restante.protocol.messages`, its close codes in [close-codes.md](close-codes.md).\n"
+    )
+    return f"{intro}\n{_table(['request', 'about', 'meaning'], rows)}"
+
+
+def _metrics() -> str:
+    rows = []
+    for family in Metrics().registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        rows.append([f"`{name}`", family.type, family.documentation])
+    return f"# Metrics\n\n`GET /metrics` on the host itself, without a token.\n\n{_table(['name', 'type', 'meaning'], rows)}"
+
+
+def _close_codes() -> str:
+    rows = [[str(int(each.code)), each.verdict.value, each.because] for each in MEANINGS]
+    intro = "# Close codes\n\n4000-4499: reconnect and resume. 4500-4799: reconnect afresh. 4800-4999: stop. Any other: resume.\n"
+    return f"{intro}\n{_table(['code', 'what the client does', 'because'], rows)}"
+
+
+def _server() -> str:
+    sections = ["# restante.toml\n\nWhat the kit renders for the post office, and what `restante-server FILE` reads.\n"]
+    for model, where in _models(Settings, ""):
+        rows = [
+            [
+                f"`{name}`",
+                "needed" if field.is_required() else _default(field.get_default(call_default_factory=True)),
+                field.description or "",
+            ]
+            for name, field in model.model_fields.items()
+            if where
+        ]
+        if rows:
+            sections.append(f"## [{where}]\n\n{_table(['key', 'default', 'meaning'], rows)}")
+    return "\n".join(sections)
+
+
+def _states() -> str:
+    lines = "\n".join(f"    {before} --> {after}: {event}" for before, event, after in STATES)
+    return f"# The states of a delivery\n\nDrawn from the code's own table, `restante.server.store.deliver.STATES`.\n\n```mermaid\nstateDiagram-v2\n    [*] --> ready: commit\n{lines}\n```\n"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -33,9 +34,25 @@ def waiting(tx: Tx) -> list[Waiting]:
     return found
 
 
+def mta(post: Post) -> None:
+    """What the kit's queue-watch saw last; nothing where there is no Postfix."""
+    recipients = post.settings.postfix.recipients
+    try:
+        found = json.loads(recipients.with_name("queue.json").read_text()) if recipients else None
+    except (OSError, ValueError):
+        return
+    if found:
+        post.metrics.mta_deferred.clear()
+        for name, number in found["queues"].items():
+            post.metrics.mta_deferred.labels(name).set(number)
+        oldest = found["oldest_at"]
+        post.metrics.mta_oldest.set(max(0.0, found["at"] - oldest) if oldest else 0)
+
+
 async def observe(post: Post) -> None:
     """Fill the gauges. A store that does not answer is itself a reading."""
     metrics = post.metrics
+    mta(post)
     metrics.sockets.set(len(post.sessions.open))
     counters: Counter[str] = Counter()
     for session in post.sessions.open:

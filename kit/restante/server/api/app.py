@@ -23,15 +23,21 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def application(post: Post) -> ASGIApp:
+def routes() -> FastAPI:
+    """The API without a post office behind it: what the OpenAPI document is made of."""
     app = FastAPI(
         title="Restante", version=__version__, summary="Mail that waits for its agent", docs_url=None, redoc_url=None,
         responses=_REFUSALS,
     )  # fmt: skip
-    app.state.post = post
     errors.install(app)
     for module in (inboxes, delivery, messages, sockets, tokens, webhooks, system):
         app.include_router(module.router)
+    return app
+
+
+def application(post: Post) -> ASGIApp:
+    app = routes()
+    app.state.post = post
     guarded: ASGIApp = errors.Guard(app, post.metrics)
     if post.settings.http.cors:
         guarded = CORSMiddleware(
