@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from bench import fleet, hosts, sockets
+from bench import fleet, hosts, post, sockets
 
 fleet.main()
+post.main()
 if os.geteuid() == 0:
     hosts.main()
     sockets.main()

@@ -242,7 +242,8 @@ def _server() -> str:
 
 def _states() -> str:
     lines = "\n".join(f"    {before} --> {after}: {event}" for before, event, after in STATES)
-    return f"# The states of a delivery\n\nDrawn from the code's own table, `restante.server.store.deliver.STATES`.\n\n```mermaid\nstateDiagram-v2\n    [*] --> ready: commit\n{lines}\n```\n"
+    intro = "# The states of a delivery\n\nDrawn from the code's own table, `restante.server.store.deliver.STATES`.\n"
+    return f"{intro}\n```mermaid\nstateDiagram-v2\n    [*] --> ready: commit\n{lines}\n```\n"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 LONGEST_LEASE_S = 43_200
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Short = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+ClientId = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 LocalPart = Annotated[
     str,
     StringConstraints(pattern=r"^[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]+(\.[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]+)*$", max_length=64),
@@ -39,7 +40,7 @@ class InboxCreate(Policy):
     """The local part; a random one when left out."""
     domain: Short | None = None
     """One of the server's domains; its first when left out."""
-    client_id: Short | None = None
+    client_id: ClientId | None = None
     """The caller's own name for it: the same again gives the same inbox."""
 
 
@@ -113,7 +114,7 @@ class WebhookCreate(Request):
     headers: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")], Short] = Field(
         default_factory=dict, max_length=20
     )
-    client_id: Short | None = None
+    client_id: ClientId | None = None
 
 
 class WebhookUpdate(Request):
