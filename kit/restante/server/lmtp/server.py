@@ -1,99 +1,178 @@
-"""The edge of the session: an asyncio protocol that moves bytes, and waits for the store's verdicts."""
+"""The edge of LMTP: a protocol that moves bytes between a socket and the session, and asks `deliver` for verdicts.
+
+Believe XFORWARD only where Postfix alone can connect: a socket in its chroot. Elsewhere anyone could claim an identity first.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import socket
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
 
-from restante.server.lmtp.session import Session, State, Transaction
+from restante.server.lmtp.session import DRAINING, TIMED_OUT, Session, State, Transaction
 from restante.server.mail.scan import scan
 from restante.server.store.base import Arrival, Verdict
 
-log = logging.getLogger("restante.lmtp")
+log = logging.getLogger(__name__)
+
 Deliver = Callable[[Arrival], Awaitable[Sequence[Verdict]]]
-
-
-class _Connection(asyncio.Protocol):
-    def __init__(self, server: LmtpServer) -> None:
-        self._server = server
-        self.session = Session(server.host, server.size_limit, smtp=server.smtp)
-        self.task: asyncio.Task[None] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
-        self._server.connections.add(self)
-        self._idle = asyncio.get_running_loop().call_later(self._server.idle_s, self.leave)
-        self._transport.write(self.session.greeting())
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._server.connections.discard(self)
-        self._idle.cancel()
-
-    def data_received(self, data: bytes) -> None:
-        self._idle.cancel()
-        self._idle = asyncio.get_running_loop().call_later(self._server.idle_s, self.leave)
-        self._send(self.session.receive(data))
-
-    def _send(self, reply: bytes) -> None:
-        if reply:
-            self._transport.write(reply)
-        if self.session.pending:
-            self._transport.pause_reading()  # what is pipelined waits in the kernel
-            self.task = asyncio.get_running_loop().create_task(self._deliver(self.session.pending))
-        elif self.session.state is State.closed:
-            self._transport.close()
-
-    async def _deliver(self, transaction: Transaction) -> None:
-        verdicts = await self._server.verdicts(transaction)
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
-            self._send(self.session.answer(verdicts))
-
-    def leave(self) -> None:
-        """When nothing is under way: now; else after the reply."""
-        self.session.draining = True
-        if not self.session.pending and self.session.state not in {State.data, State.rcpt, State.mail}:
-            self._transport.write(b"421 4.3.2 the server closes this connection\r\n")
-            self._transport.close()
+BACKLOG = 512
 
 
 class LmtpServer:
-    """`deliver` is the store's ingest. `host` is the first part of each hop identity. `smtp` serves SMTP instead."""
+    """Hands each mail to `deliver` and answers each recipient with its verdict. `host` is the MTA's part of every hop."""
 
     def __init__(
         self, deliver: Deliver, *, host: str, size_limit: int, idle_s: float = 300, smtp: bool = False
     ) -> None:
-        self.deliver, self.host, self.size_limit, self.idle_s, self.smtp = deliver, host, size_limit, idle_s, smtp
-        self.connections: set[_Connection] = set()
+        self.host, self.size_limit, self.idle_s, self.smtp = host, size_limit, idle_s, smtp
+        self.draining = False
+        self._deliver = deliver
+        self._open: set[_Connection] = set()
+        self._none_open = asyncio.Event()
         self._server: asyncio.Server | None = None
 
-    async def start(self, sock: socket.socket) -> None:
-        """Serve on a listening socket, of either family."""
-        loop, sock_is_unix = asyncio.get_running_loop(), sock.family == socket.AF_UNIX
-        serve = loop.create_unix_server if sock_is_unix else loop.create_server
-        self._server = await serve(lambda: _Connection(self), sock=sock, backlog=512)
+    @property
+    def connections(self) -> int:
+        return len(self._open)
 
-    async def verdicts(self, transaction: Transaction) -> Sequence[Verdict]:
-        hop = f"{self.host}/{transaction.ident}" if transaction.ident else None
-        found = scan(transaction.raw, transaction.sender)
-        arrival = Arrival(transaction.raw, transaction.sender, tuple(transaction.recipients), hop, found)
-        try:
-            return await self.deliver(arrival)
-        except Exception:
-            log.exception("a mail could not be stored; its hop keeps it")
-            return [Verdict.unavailable] * len(transaction.recipients)
+    async def start(self, sock: socket.socket) -> None:
+        """Serve on a socket that is bound, of any family."""
+        loop = asyncio.get_running_loop()
+        if sock.family == socket.AF_UNIX:
+            self._server = await loop.create_unix_server(lambda: _Connection(self), sock=sock, backlog=BACKLOG)
+        else:
+            self._server = await loop.create_server(lambda: _Connection(self), sock=sock, backlog=BACKLOG)
 
     async def drain(self, limit_s: float) -> None:
-        """Take no more connections, finish what is under way, close."""
-        if self._server:
+        """Take no connection any more, let mails that are under way be finished, close. What is left at the limit is cut."""
+        self.draining = True
+        if self._server is not None:
             self._server.close()
-        for connection in list(self.connections):
-            connection.leave()
-        end = asyncio.get_running_loop().time() + limit_s
-        while self.connections and asyncio.get_running_loop().time() < end:
-            await asyncio.sleep(0.02)
-        for connection in list(self.connections):
-            connection.connection_lost(None)
-            connection._transport.abort()
+        for connection in list(self._open):
+            connection.drain()
+        if self._open:
+            self._none_open.clear()
+            try:
+                await asyncio.wait_for(self._none_open.wait(), limit_s)
+            except TimeoutError:
+                self.close()
+
+    def close(self) -> None:
+        """Cut every connection. The hop has no reply for what was under way, and sends it again."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._open):
+            connection.abort()
+
+    async def verdicts(self, transaction: Transaction) -> Sequence[Verdict] | None:
+        """What became of the recipients; None when `deliver` failed."""
+        hop = f"{self.host}/{transaction.identity}" if transaction.identity else None
+        raw, sender = transaction.raw, transaction.sender
+        try:
+            arrival = Arrival(raw, sender, tuple(transaction.recipients), hop, scan(raw, sender))
+            return await self._deliver(arrival)
+        except Exception as error:
+            # Neither the message nor the values of the error: a database quotes the row, and the row is the mail.
+            place = "".join(traceback.format_tb(error.__traceback__))
+            log.error("The delivery of %s failed with %s.\n%s", hop or "a mail", type(error).__qualname__, place)
+            return None
+
+    def opened(self, connection: _Connection) -> None:
+        self._open.add(connection)
+
+    def closed(self, connection: _Connection) -> None:
+        self._open.discard(connection)
+        if not self._open:
+            self._none_open.set()
+
+
+class _Connection(asyncio.Protocol):
+    """One client. Reading stops while bytes come that nobody can take: during a delivery, or before replies are read."""
+
+    def __init__(self, server: LmtpServer) -> None:
+        self._server = server
+        self._session = Session(server.host, server.size_limit, smtp=server.smtp)
+        self._session.draining = server.draining
+        self._loop = asyncio.get_running_loop()
+        self._heard = self._loop.time()
+        self._delivery: asyncio.Task[None] | None = None
+        self._paused: set[str] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are of a class of their own.
+        self._transport = cast("asyncio.Transport", transport)
+        self._server.opened(self)
+        self._timer = self._loop.call_later(self._server.idle_s, self._watch)
+        self._send()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        self._server.closed(self)  # a delivery goes on: the store has it, and its hop will be known
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = self._loop.time()
+        if self._delivery is not None:
+            self._pause("delivery")
+        self._advance(self._session.receive(data))
+
+    def pause_writing(self) -> None:
+        self._pause("replies")
+
+    def resume_writing(self) -> None:
+        self._resume("replies")
+
+    def drain(self) -> None:
+        """Leave now, or answer 421 to the command after the mail that is under way."""
+        self._session.draining = True
+        if self._session.idle:
+            self._session.leave(DRAINING)
+            self._send()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def _advance(self, transaction: Transaction | None) -> None:
+        self._send()
+        if transaction is not None:
+            self._delivery = self._loop.create_task(self._deliver(transaction))
+
+    async def _deliver(self, transaction: Transaction) -> None:
+        verdicts = await self._server.verdicts(transaction)
+        self._delivery = None
+        self._heard = self._loop.time()
+        self._advance(self._session.answer(verdicts))
+        if self._delivery is None:
+            self._resume("delivery")
+
+    def _send(self) -> None:
+        replies = self._session.take()
+        if replies and not self._transport.is_closing():
+            self._transport.write(replies)
+        if self._session.state is State.closed:
+            self._transport.close()
+
+    def _watch(self) -> None:
+        left = self._heard + self._server.idle_s - self._loop.time()
+        if self._delivery is not None:
+            left = self._server.idle_s
+        elif left <= 0:
+            self._session.leave(TIMED_OUT)
+            self._send()
+            left = self._server.idle_s
+            self._loop.call_later(1, self._transport.abort)  # a client that reads nothing would keep it open
+        self._timer = self._loop.call_later(left, self._watch)
+
+    def _pause(self, reason: str) -> None:
+        if not self._paused:
+            self._transport.pause_reading()
+        self._paused.add(reason)
+
+    def _resume(self, reason: str) -> None:
+        if reason in self._paused:
+            self._paused.discard(reason)
+            if not self._paused:
+                self._transport.resume_reading()

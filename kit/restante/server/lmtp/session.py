@@ -1,233 +1,293 @@
-"""LMTP without I/O (RFC 2033): bytes in, replies and whole transactions out.
+"""LMTP without I/O (RFC 2033): bytes in, replies and whole transactions out, the same for every way the bytes are cut.
 
-    state     command               next
-    start     LHLO                  idle
-    idle      MAIL                  mail
-    mail      RCPT                  rcpt
-    rcpt      RCPT                  rcpt
-    rcpt      DATA                  data      354
-    data      CRLF.CRLF             waiting   the transaction is handed out
-    waiting   answer() is called    idle      one reply for each recipient
-    any       RSET, LHLO            idle; XFORWARD (idle only), NOOP, VRFY, QUIT as they are
+    state     command      next      reply
+    start     LHLO         ready     250    any later LHLO: ready again, what was begun is forgotten
+    ready     XFORWARD     ready     250    Postfix's queue id, for the next transaction only
+    ready     MAIL         mail      250
+    mail      RCPT         mail      250
+    mail      DATA         data      354    with a recipient; without one 503 (RFC 2033, 4.2)
+    data      CRLF.CRLF    waiting   none   `receive` stops here and gives the transaction
+    waiting   (answer)     ready     one line for each recipient, after the verdicts
+    any       RSET         ready     250    start stays start; NOOP and VRFY change nothing; QUIT closes
 
-A mail transaction is never answered 5xx: by then Postfix has said 250 to the sender, and a 5xx would make a bounce to an
-address that may be forged. Only CRLF.CRLF ends a mail, so that a bare line feed never makes two mails of one.
+Once a mail is at stake nothing is answered 5xx, not even nonsense: Postfix has said 250 to the sender by then, and a 5xx would
+make a bounce to an address that may be forged. MAIL, RCPT and the wrong greeting are refused with 4xx: the mail waits, and its
+age is alerted. 5xx is left to commands that carry no mail, and to DATA when each recipient has its answer already (Postfix's
+smtp_proto.c ignores the replies to RCPT after a refused MAIL, and to DATA without a recipient).
+
+Only CRLF.CRLF ends a mail. A line feed alone ends neither a mail nor a command, so nothing inside a mail becomes a second one.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import StrEnum
 
+from restante.server.lmtp.syntax import LINE_LIMIT, attributes, identity, path, size_of
 from restante.server.store.base import Verdict
 
-LINE_LIMIT = 4096
 RECIPIENTS_LIMIT = 1000
+ERRORS_LIMIT = 20
 _END = b"\r\n.\r\n"
-_PATH = re.compile(rb"(?:FROM|TO):\s*<((?:\"(?:[^\"\\]|\\.)*\"|[^<>\"])*)>((?:\s+\S+)*)\s*", re.I)
-_XTEXT = re.compile(r"\+([0-9A-F]{2})")
+
+# Enhanced codes: RFC 3463. Oversize is x.3.4, "message too big for system", and temporary because here two limits of one host
+# disagree: its operator can mend that while the mail waits.
 REPLIES = {
-    Verdict.stored: "250 2.0.0 <{0}> is on disk",
-    Verdict.repeated: "250 2.0.0 <{0}> was on disk already",
-    Verdict.unknown_inbox: "450 4.1.1 <{0}> has no inbox here at this moment",
-    Verdict.over_quota: "452 4.2.2 <{0}> is full",
-    Verdict.no_space: "452 4.3.1 no space is left for mail",
-    Verdict.unavailable: "451 4.3.0 the store does not answer",
+    Verdict.stored: b"250 2.0.0 Stored\r\n",
+    Verdict.repeated: b"250 2.0.0 Stored before\r\n",
+    Verdict.unknown_inbox: b"450 4.1.1 There is no such inbox now\r\n",
+    Verdict.over_quota: b"452 4.2.2 The inbox is full\r\n",
+    Verdict.no_space: b"452 4.3.1 No space is left for mail\r\n",
+    Verdict.unavailable: b"451 4.3.0 The store can not take mail now\r\n",
 }
+OVERSIZE = b"452 4.3.4 The mail is larger than this system takes\r\n"
+DRAINING = b"421 4.3.2 The server restarts; come back soon\r\n"
+TIMED_OUT = b"421 4.4.2 Nothing was heard for too long\r\n"
 
 
-class State(Enum):
-    start = auto()
-    idle = auto()
-    mail = auto()
-    rcpt = auto()
-    data = auto()
-    waiting = auto()
-    closed = auto()
+class State(StrEnum):
+    start = "start"
+    ready = "ready"
+    mail = "mail"
+    data = "data"
+    waiting = "waiting"
+    closed = "closed"
 
 
 @dataclass
 class Transaction:
-    """One mail as it was handed over. `ident` is XFORWARD's, the MTA's queue id."""
+    """One mail and its envelope. `identity` is the MTA's queue id."""
 
     sender: str
+    identity: str | None
     recipients: list[str] = field(default_factory=list)
-    ident: str | None = None
     raw: bytes = b""
 
 
 class Session:
-    """Feed it with `receive`; it gives bytes to send. When `pending` is set, call `answer` before it goes on.
+    """`receive` takes bytes and may give a transaction; then `answer` is due. `take` gives what is to be sent.
 
-    `smtp` makes it an SMTP listener: EHLO, and one reply for the whole mail. For machines without Postfix.
+    `smtp` makes it an SMTP listener, for a machine without Postfix: EHLO, no XFORWARD, one reply for a whole mail.
     """
 
     def __init__(self, host: str, size_limit: int, *, smtp: bool = False) -> None:
-        self._host, self._size_limit, self._smtp = host, size_limit, smtp
-        self._buffer = bytearray()
-        self._searched = 0
-        self._oversize = False
-        self._ident: str | None = None
-        self._transaction = Transaction("")
         self.state = State.start
         self.draining = False
-        self.pending: Transaction | None = None
+        self._host, self._size_limit, self._smtp = host, size_limit, smtp
+        self._input = bytearray()
+        self._searched = self._errors = 0
+        self._too_large = False
+        self._identity: str | None = None
+        self._transaction = Transaction("", None)
+        self._replies = bytearray(f"220 {host} {'ESMTP' if smtp else 'LMTP'} Restante\r\n".encode())
 
-    def greeting(self) -> bytes:
-        return f"220 {self._host} {'ESMTP' if self._smtp else 'LMTP'} restante\r\n".encode()
+    @property
+    def idle(self) -> bool:
+        """No mail is under way."""
+        return self.state in (State.start, State.ready)
 
-    def receive(self, data: bytes) -> bytes:
-        """Bytes of the client -> bytes to send."""
-        self._buffer += data
-        return self._go_on()
+    @property
+    def waiting(self) -> bool:
+        """A mail is complete, and `answer` is due."""
+        return self.state is State.waiting
 
-    def answer(self, verdicts: Sequence[Verdict]) -> bytes:
-        """One verdict for each recipient of `pending`; then what was pipelined behind it."""
-        assert self.pending
-        recipients = self.pending.recipients
-        pairs = list(zip(recipients, verdicts, strict=True))
-        self.pending = None
-        self._reset()
-        if self._smtp:
-            bad = [verdict for verdict in verdicts if verdict not in {Verdict.stored, Verdict.repeated}]
-            pairs = [(recipients[0], bad[0] if bad else Verdict.stored)]
-        lines = [_line(REPLIES[verdict].format(recipient)) for recipient, verdict in pairs]
-        return b"".join(lines) + self._go_on()
+    def take(self) -> bytes:
+        """The replies since the last time."""
+        replies, self._replies = bytes(self._replies), bytearray()
+        return replies
 
-    def _go_on(self) -> bytes:
-        out = b""
-        while self.state not in {State.waiting, State.closed}:
-            if self.state is State.data:
-                if not self._read_data():
-                    break
-                if self._oversize:
-                    out += self._too_large()
-                continue
-            end = self._buffer.find(b"\n")
-            if end < 0:
-                if len(self._buffer) > LINE_LIMIT:
-                    self.state = State.closed
-                    out += b"421 4.5.2 a command line is longer than 4096 bytes\r\n"
-                break
-            line = bytes(self._buffer[:end]).rstrip(b"\r")
-            del self._buffer[: end + 1]
-            out += self._command(line)
-        return out
+    def receive(self, data: bytes) -> Transaction | None:
+        """Go on with what the client sent, until a mail is complete or the bytes are used up."""
+        if self.state is State.closed:
+            return None
+        self._input += data
+        if self.waiting:
+            return None
+        while self._read_data() if self.state is State.data else self._read_command():
+            if self.waiting:
+                return self._transaction
+        return None
 
-    def _read_data(self) -> bool:
-        """Whether the mail has ended. The buffer starts with a CRLF of our own, so that a mail of one dot ends too."""
-        end = self._buffer.find(_END, self._searched)
-        if end < 0:
-            if len(self._buffer) > self._size_limit + 1024:
-                self._oversize = True
-                del self._buffer[: -len(_END)]
-            self._searched = max(0, len(self._buffer) - len(_END) + 1)
+    def answer(self, verdicts: Sequence[Verdict] | None) -> Transaction | None:
+        """One verdict for each recipient, or None when there are none to have; then what was pipelined behind the mail."""
+        count = len(self._transaction.recipients)
+        if verdicts is None or len(verdicts) != count:
+            verdicts = [Verdict.unavailable] * count  # never a 250 by guess
+        self._conclude([REPLIES[verdict] for verdict in verdicts])
+        return self.receive(b"")
+
+    def leave(self, reply: bytes) -> None:
+        """Say why, and close."""
+        self._replies += reply
+        self.state = State.closed
+
+    def _read_command(self) -> bool:
+        if self.state is State.closed:
             return False
-        raw = bytes(self._buffer[2 : end + 2])
-        del self._buffer[: end + len(_END)]
-        self._oversize = self._oversize or len(raw) > self._size_limit
-        if not self._oversize:
-            self._transaction.raw = (
-                raw.replace(b"\r\n.", b"\r\n")[0:] if raw[:1] != b"." else raw[1:].replace(b"\r\n.", b"\r\n")
-            )
-            self.pending = self._transaction
-        self.state = State.waiting
+        end = self._input.find(b"\r\n", self._searched, LINE_LIMIT)
+        if end < 0:
+            self._searched = max(0, len(self._input) - 1)
+            if len(self._input) >= LINE_LIMIT:
+                self.leave(b"421 4.5.2 The command is too long\r\n")
+            return False
+        line = bytes(self._input[:end])
+        del self._input[: end + 2]
+        self._searched = 0
+        self._command(line)
         return True
 
-    def _too_large(self) -> bytes:
-        recipients = self._transaction.recipients[: 1 if self._smtp else None]
-        reply = _line(f"452 4.3.4 the mail is larger than {self._size_limit} bytes") * len(recipients)
-        self._reset()
-        return reply
-
-    def _reset(self) -> None:
-        self.state, self._transaction = State.idle, Transaction("")
-        self._searched, self._oversize, self._ident = 0, False, None
-
-    def _command(self, line: bytes) -> bytes:
+    def _command(self, line: bytes) -> None:
         verb, _, rest = line.partition(b" ")
         verb = verb.upper()
-        if self.draining and verb in {b"MAIL", b"LHLO", b"EHLO", b"HELO", b"NOOP", b"RSET"}:
-            self.state = State.closed
-            return b"421 4.3.2 the server stops; try again soon\r\n"
-        method = {
-            b"LHLO": self._lhlo, b"EHLO": self._lhlo, b"HELO": self._lhlo, b"XFORWARD": self._xforward, b"MAIL": self._mail,
-            b"RCPT": self._rcpt, b"DATA": self._data, b"RSET": self._rset, b"NOOP": self._noop, b"VRFY": self._vrfy, b"QUIT": self._quit,
-        }.get(verb)  # fmt: skip
-        if method is None or ((verb == b"LHLO") == self._smtp and verb in {b"LHLO", b"EHLO", b"HELO"}):
-            return b"500 5.5.2 this command is not known here\r\n"
-        if self.state is State.start and verb not in {b"LHLO", b"EHLO", b"HELO", b"NOOP", b"QUIT", b"RSET"}:
-            return b"503 5.5.1 say hello first\r\n"
-        return method(rest)
+        if self.draining and self.idle and verb != b"QUIT":
+            self.leave(DRAINING)
+            return
+        states, handler, refusal = _COMMANDS.get(verb, _UNKNOWN)
+        if self.state in states:
+            handler(self, rest)
+        elif (errors := self._errors) < ERRORS_LIMIT:
+            self._errors = errors + 1
+            self._replies += refusal
+        else:
+            self.leave(b"421 4.7.0 Too many errors\r\n")
 
-    def _lhlo(self, rest: bytes) -> bytes:
-        self._reset()
-        words = ["PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", f"SIZE {self._size_limit}"]
-        words += [] if self._smtp else ["XFORWARD IDENT NAME ADDR PORT PROTO HELO SOURCE"]
-        lines = [self._host, *words]
-        return "".join(f"250{' ' if word is lines[-1] else '-'}{word}\r\n" for word in lines).encode()
+    def _read_data(self) -> bool:
+        # The input begins with the CRLF of the command DATA, so that the end is found behind an empty mail too.
+        end = self._input.find(_END, self._searched)
+        if end < 0:
+            self._bound()
+            self._searched = max(0, len(self._input) - len(_END) + 1)
+            return False
+        raw = bytes(memoryview(self._input)[: end + 2])
+        del self._input[: end + len(_END)]
+        self._searched = 0
+        raw = raw.replace(b"\r\n.", b"\r\n")[2:]  # RFC 5321, 4.5.2: the first dot of a line is taken off
+        if self._too_large or len(raw) > self._size_limit:
+            self._conclude([OVERSIZE] * len(self._transaction.recipients))
+        else:
+            self._transaction.raw, self.state = raw, State.waiting
+        return True
 
-    def _xforward(self, rest: bytes) -> bytes:
+    def _bound(self) -> None:
+        # Stuffing adds a dot to lines of three bytes and more: above 4/3 the mail is too large, however its end is cut.
+        if len(self._input) > self._size_limit // 3 * 4 + LINE_LIMIT:
+            self._too_large = True
+            del self._input[: -len(_END)]
+
+    def _conclude(self, replies: list[bytes]) -> None:
         if self._smtp:
-            return b"500 5.5.2 this command is not known here\r\n"
-        if self.state is not State.idle:
-            return b"503 5.5.1 XFORWARD comes before MAIL\r\n"
-        for word in rest.decode("utf-8", "replace").split():
-            name, _, value = word.partition("=")
-            if name.upper() == "IDENT":
-                found = _XTEXT.sub(lambda match: chr(int(match[1], 16)), value)
-                self._ident = None if found.upper() in {"", "[UNAVAILABLE]", "[TEMPUNAVAIL]"} else found[:255]
-        return b"250 2.0.0 noted\r\n"
+            replies = [max(replies)]  # a sender gets one reply for all: 4xx where there is any, and it repeats
+        for reply in replies:
+            self._replies += reply
+        self._forget()
 
-    def _mail(self, rest: bytes) -> bytes:
-        match = _PATH.fullmatch(rest)
-        if self.state is not State.idle:
-            return b"503 5.5.1 a mail is under way already\r\n"
-        if not match or rest[:5].upper() != b"FROM:":
-            return b"501 5.5.4 as in MAIL FROM:<sender@example.org>\r\n"
-        size = re.search(rb"\bSIZE=([0-9]{1,15})\b", match[2], re.I)
-        if size and int(size[1]) > self._size_limit:
-            return f"452 4.3.4 the mail is larger than {self._size_limit} bytes\r\n".encode()
-        self._transaction = Transaction(match[1].decode("utf-8", "replace"), ident=self._ident)
-        self._ident, self.state = None, State.mail
-        return b"250 2.1.0 go on\r\n"
+    def _forget(self) -> None:
+        self.state = State.start if self.state is State.start else State.ready
+        self._transaction, self._identity, self._too_large = Transaction("", None), None, False
 
-    def _rcpt(self, rest: bytes) -> bytes:
-        match = _PATH.fullmatch(rest)
-        if self.state not in {State.mail, State.rcpt}:
-            return b"503 5.5.1 MAIL comes first\r\n"
-        if not match or rest[:3].upper() != b"TO:" or not match[1]:
-            return b"501 5.5.4 as in RCPT TO:<inbox@example.org>\r\n"
-        if len(self._transaction.recipients) >= RECIPIENTS_LIMIT:
-            return b"452 4.5.3 too many recipients; send the rest again\r\n"
-        self._transaction.recipients.append(match[1].decode("utf-8", "replace"))
-        self.state = State.rcpt
-        return b"250 2.1.5 go on\r\n"
+    def _lhlo(self, rest: bytes) -> None:
+        if self._smtp:
+            self._replies += b"500 5.5.1 This is SMTP: the greeting is EHLO\r\n"
+        else:
+            # SIZE without a number: told one, Postfix itself bounces what is larger (smtp_proto.c, 5.3.4). IDENT is what is
+            # used; Postfix sends it only to a server that takes PROTO or HELO too.
+            self._greet("SIZE", "XFORWARD IDENT PROTO HELO SOURCE")
 
-    def _data(self, rest: bytes) -> bytes:
-        if self.state is not State.rcpt:
-            return b"503 5.5.1 no recipient was taken\r\n"
+    def _ehlo(self, rest: bytes) -> None:
+        if self._smtp:
+            self._greet(f"SIZE {self._size_limit}")
+        else:
+            self._replies += b"451 4.5.1 This is LMTP: the greeting is LHLO\r\n"
+
+    def _helo(self, rest: bytes) -> None:
+        if self._smtp:
+            self._forget()
+            self.state = State.ready
+            self._replies += f"250 {self._host}\r\n".encode()
+        else:
+            self._ehlo(rest)
+
+    def _greet(self, *more: str) -> None:
+        self._forget()
+        self.state = State.ready
+        words = [self._host, "PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", *more]
+        self._replies += "".join(f"250-{word}\r\n" for word in words[:-1]).encode() + f"250 {words[-1]}\r\n".encode()
+
+    def _xforward(self, rest: bytes) -> None:
+        found = None if self._smtp else attributes(rest)
+        if found is None:
+            self._replies += b"501 5.5.4 XFORWARD takes attribute=value\r\n"
+            return
+        if "IDENT" in found:
+            self._identity = identity(found["IDENT"])
+        self._replies += b"250 2.0.0 Noted\r\n"
+
+    def _mail(self, rest: bytes) -> None:
+        found = path(rest, b"FROM:")
+        if found is None:
+            self._replies += b"451 4.1.7 The sender is not understood\r\n"
+        elif size_of(found[1]) > self._size_limit:
+            self._replies += OVERSIZE
+        else:
+            self._transaction = Transaction(found[0], self._identity)
+            self._identity, self.state = None, State.mail
+            self._replies += b"250 2.1.0 Sender taken\r\n"
+
+    def _rcpt(self, rest: bytes) -> None:
+        found = path(rest, b"TO:")
+        if found is None or not found[0]:
+            self._replies += b"450 4.1.3 The recipient is not understood\r\n"
+        elif len(self._transaction.recipients) >= RECIPIENTS_LIMIT:
+            self._replies += b"452 4.5.3 Too many recipients for one mail\r\n"
+        else:
+            self._transaction.recipients.append(found[0])
+            self._replies += b"250 2.1.5 Recipient taken\r\n"
+
+    def _data(self, rest: bytes) -> None:
+        if not self._transaction.recipients:
+            self._replies += b"503 5.5.1 No recipient was taken\r\n"
+            return
+        self._input[:0] = b"\r\n"
         self.state = State.data
-        self._buffer[:0] = b"\r\n"
-        return b"354 the mail, then a dot on a line by itself\r\n"
+        self._replies += b"354 Go on; a dot on a line of its own ends the mail\r\n"
 
-    def _rset(self, rest: bytes) -> bytes:
-        if self.state is not State.start:
-            self._reset()
-        return b"250 2.0.0 forgotten\r\n"
+    def _rset(self, rest: bytes) -> None:
+        self._forget()
+        self._replies += b"250 2.0.0 Forgotten\r\n"
 
-    def _noop(self, rest: bytes) -> bytes:
-        return b"250 2.0.0 here\r\n"
+    def _noop(self, rest: bytes) -> None:
+        self._replies += b"250 2.0.0 Here\r\n"
 
-    def _vrfy(self, rest: bytes) -> bytes:
-        return b"252 2.0.0 send, and see\r\n"
+    def _vrfy(self, rest: bytes) -> None:
+        self._replies += b"252 2.0.0 A delivery will tell\r\n"
 
-    def _quit(self, rest: bytes) -> bytes:
-        self.state = State.closed
-        return b"221 2.0.0 bye\r\n"
+    def _quit(self, rest: bytes) -> None:
+        self.leave(b"221 2.0.0 Goodbye\r\n")
+
+    def _foreign(self, rest: bytes) -> None:
+        self.leave(b"421 4.5.1 This is a mail server without this command\r\n")
 
 
-def _line(reply: str) -> bytes:
-    return reply.replace("\r", " ").replace("\n", " ").encode() + b"\r\n"
+_Rule = tuple[frozenset[State], Callable[[Session, bytes], None], bytes]
+_ANY = frozenset({State.start, State.ready, State.mail})
+_UNKNOWN: _Rule = (frozenset(), Session._noop, b"500 5.5.1 The command is not known\r\n")
+_COMMANDS: dict[bytes, _Rule] = {
+    b"LHLO": (_ANY, Session._lhlo, b""),
+    b"EHLO": (_ANY, Session._ehlo, b""),
+    b"HELO": (_ANY, Session._helo, b""),
+    b"XFORWARD": (
+        frozenset({State.ready}),
+        Session._xforward,
+        b"503 5.5.1 XFORWARD comes between greeting and MAIL\r\n",
+    ),
+    b"MAIL": (frozenset({State.ready}), Session._mail, b"451 4.5.1 MAIL comes after the greeting, and once\r\n"),
+    b"RCPT": (frozenset({State.mail}), Session._rcpt, b"451 4.5.1 RCPT comes after MAIL\r\n"),
+    b"DATA": (frozenset({State.mail}), Session._data, b"503 5.5.1 DATA comes after RCPT\r\n"),
+    b"RSET": (_ANY, Session._rset, b""),
+    b"NOOP": (_ANY, Session._noop, b""),
+    b"VRFY": (_ANY, Session._vrfy, b""),
+    b"QUIT": (_ANY, Session._quit, b""),
+    # What follows these is content; read as commands, a mail or a web page's form could give orders.
+    **dict.fromkeys((b"BDAT", b"GET", b"POST", b"PUT", b"CONNECT"), (_ANY, Session._foreign, b"")),
+}
