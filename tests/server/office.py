@@ -7,6 +7,8 @@ import http.client
 import json
 import smtplib
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +35,28 @@ def settings(folder: Path, **sections: Any) -> Settings:
             **sections,
         },
     )
+
+
+@contextmanager
+def process(folder: Path, *before: str) -> Iterator[tuple[subprocess.Popen[str], Office]]:
+    """The same as a process of its own, to be killed. `before`: a command that runs it, such as strace."""
+    argv = [*before, sys.executable, __file__, str(folder)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as made:
+        try:
+            assert made.stdout
+            ports = json.loads(made.stdout.readline())
+            yield made, Office(None, None, **ports)  # type: ignore[arg-type] # its insides are elsewhere
+        finally:
+            made.kill()
+
+
+async def _serve(folder: Path) -> None:
+    sockets = {name: [socket.create_server(("127.0.0.1", 0))] for name in ("http", "smtp", "lmtp")}
+    async with running(settings(folder), sockets) as office:
+        token = (await office.post.store.add_token("test", admin=True, scopes={}))[0]
+        ports = {f"{name}_port": found[0].getsockname()[1] for name, found in sockets.items()}
+        print(json.dumps({**ports, "token": token}), flush=True)
+        await asyncio.Event().wait()
 
 
 @dataclass(frozen=True)
@@ -125,3 +149,7 @@ def serving(configuration: Settings) -> Iterator[Office]:
     finally:
         stop.set()
         thread.join(60)
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve(Path(sys.argv[1])))

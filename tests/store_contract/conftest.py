@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,16 +39,14 @@ def postgresql_binaries() -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """A server of its own on a unix socket; its URL without a database. It may not run as root."""
     binaries = postgresql_binaries()
     if not binaries:
         pytest.skip("no PostgreSQL server is installed here; make test-lab installs one")
-    folder = tmp_path_factory.mktemp("pg", numbered=True)
+    folder = Path(tempfile.mkdtemp(prefix="restante-pg-"))  # pytest's own folders are closed to another user
     as_user: list[str] = []
     if os.geteuid() == 0:
-        for parent in (folder, *folder.parents[:2]):
-            parent.chmod(0o755)
         shutil.chown(folder, "postgres")
         as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
     data = folder / "data"
@@ -65,6 +64,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"host={folder} user=restante"
     finally:
         subprocess.run([*control, "-m", "immediate", "stop"], check=False, capture_output=True)
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,0 +1,162 @@
+"""kill -9 at any moment: what was answered 250 is there, once. The MTA's part is played here: it keeps what had no 250, and retries."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from office import INBOX, Office, process
+
+MAILS, KILLS = 300, 4
+
+
+def hand_over(port: int, number: int) -> bool:
+    """One LMTP transaction as Postfix has it; whether it was answered 250."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 10) as connection, connection.makefile("rwb") as file:
+            file.readline()
+            text = f"Subject: {number}\r\n\r\n{'x' * 5000}\r\n"
+            for command in (
+                "LHLO mx",
+                f"XFORWARD IDENT=4Bq{number}",
+                "MAIL FROM:<a@example.net>",
+                f"RCPT TO:<{INBOX}>",
+                "DATA",
+                f"{text}.",
+            ):
+                file.write(f"{command}\r\n".encode())
+                file.flush()
+                while (reply := file.readline())[3:4] == b"-":
+                    pass
+                if not reply.startswith((b"2", b"3")):
+                    return False
+            return reply.startswith(b"250")
+    except OSError:
+        return False
+
+
+class Queue:
+    """The MTA's queue: a mail leaves it when it was answered 250, and not before."""
+
+    def __init__(self) -> None:
+        self.waiting = list(range(MAILS))
+        self.answered: set[int] = set()
+        self._moved = threading.Condition()
+
+    def deliver(self, port: int) -> list[threading.Thread]:
+        """Eight sessions, each until the first failure."""
+        threads = [threading.Thread(target=self._session, args=(port,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _session(self, port: int) -> None:
+        while True:
+            with self._moved:
+                if not self.waiting:
+                    return
+                number = self.waiting.pop()
+            done = hand_over(port, number)
+            with self._moved:
+                (self.answered.add if done else self.waiting.append)(number)
+                self._moved.notify_all()
+            if not done:
+                return
+
+    def reached(self, number: int, threads: list[threading.Thread]) -> None:
+        """Wait until so many were answered, or nobody is left to deliver."""
+        with self._moved:
+            self._moved.wait_for(
+                lambda: len(self.answered) >= number or not any(each.is_alive() for each in threads), 30
+            )
+
+
+def everything(office: Office) -> Counter[str]:
+    found: Counter[str] = Counter()
+    while items := office.receive(max_messages=100)["items"]:
+        found.update(item["message"]["subject"] for item in items)
+        office.ack(*(item["receipt_handle"] for item in items))
+    return found
+
+
+def test_what_was_answered_250_survives_any_kill_and_is_there_once(tmp_path: Path) -> None:
+    queue = Queue()
+    for kill in range(KILLS):
+        with process(tmp_path) as (server, office):
+            threads = queue.deliver(office.lmtp_port)
+            queue.reached(len(queue.answered) + random.Random(kill).randrange(20, MAILS // KILLS), threads)
+            os.kill(server.pid, signal.SIGKILL)
+            for thread in threads:
+                thread.join()
+    with process(tmp_path) as (_, office):
+        for thread in queue.deliver(office.lmtp_port):
+            thread.join()
+        found = everything(office)
+    assert queue.answered == set(range(MAILS))
+    assert found == Counter(str(number) for number in range(MAILS)), "lost, or there twice"
+
+
+def test_a_kill_between_receive_and_ack_brings_the_mail_again(tmp_path: Path) -> None:
+    with process(tmp_path) as (server, office):
+        office.send("one", "two")
+        handles = [item["receipt_handle"] for item in office.receive(visibility_timeout=1)["items"]]
+        assert office.ack(handles[0]) == ["ok"]
+        os.kill(server.pid, signal.SIGKILL)
+    with process(tmp_path) as (_, office):
+        again = office.receive(wait_seconds=10)["items"]
+        assert [(item["message"]["subject"], item["attempt"]) for item in again] == [("two", 2)]
+        assert office.ack(handles[1]) == ["expired"], "the lease of before the kill is not the one of now"
+
+
+def early(trace: str) -> list[int]:
+    """Which replies to a whole mail (counted from 1) had no sync since the one before: sessions here come one after the other."""
+    found, number, synced = [], 0, False
+    for line in trace.splitlines():
+        if "fdatasync(" in line or "fsync(" in line:
+            synced = True
+        elif "250 2.0.0 Stored" in line:
+            number += 1
+            found += [] if synced else [number]
+            synced = False
+    return found
+
+
+@pytest.mark.lab
+def test_no_250_leaves_before_the_disk_has_the_mail(tmp_path: Path) -> None:
+    """By a system-call trace: a power cut of the lab keeps the page cache, and would prove nothing."""
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed; make test-lab installs it")
+    trace = tmp_path / "trace"
+    with process(
+        tmp_path / "data",
+        "strace",
+        "-f",
+        "-qq",
+        "-s",
+        "64",
+        "-e",
+        "trace=fdatasync,fsync,write,sendto,sendmsg,writev",
+        "-o",
+        str(trace),
+    ) as (server, office):
+        assert all(hand_over(office.lmtp_port, number) for number in range(20))
+        subprocess.run(["pkill", "-KILL", "-P", str(server.pid)], check=False)
+    text = trace.read_text()
+    assert text.count("250 2.0.0 Stored") >= 20
+    assert early(text) == []
+
+
+SYNCED = 'fdatasync(9) = 0\nwrite(12, "250 2.0.0 Stored\\r\\n", 18) = 18\n'
+
+
+def test_the_trace_checker_catches_a_250_that_came_first() -> None:
+    assert early(SYNCED * 3) == []
+    assert early(SYNCED + SYNCED.splitlines()[1]) == [2]

@@ -1,0 +1,158 @@
+"""The smaller parts of the server: its clock, Postfix's map, the alerts, the ledger's reading of a log, names and handles."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from office import INBOX, serving, settings
+
+from restante.cli.ledger import read_log, unexplained
+from restante.errors import InputError
+from restante.protocol import codes
+from restante.protocol.heartbeat import Timing
+from restante.protocol.position import Cursor
+from restante.server import alerts
+from restante.server.alerts import Watch
+from restante.server.handles import Signer, message_id, read_message_id
+from restante.server.recipients import FULL, NO_SPACE, Recipients
+from restante.server.settings import load
+from restante.server.store.base import Handle
+from restante.server.store.clock import Clock
+from restante.server.store.statements import for_psycopg, named
+
+
+def test_the_clock_follows_forward_steps_and_never_goes_back() -> None:
+    wall, ticks = [1000.0], [0.0]
+    clock = Clock(lambda: wall[0], lambda: ticks[0])
+    wall[0], ticks[0] = 1001.0, 1.0
+    assert clock.now() == 1001
+    wall[0], ticks[0] = 1002.0 - 3600, 2.0
+    assert clock.now() == 1002, "an hour back: it goes on by its own ticks"
+    wall[0], ticks[0] = 5000.0, 3.0
+    assert clock.now() == 5000
+    clock.not_before(6000)
+    assert clock.now() == 6000
+
+
+def answers(path: Path) -> tuple[dict[str, str], list[tuple[str]]]:
+    with sqlite3.connect(path) as connection:
+        return dict(connection.execute("SELECT address, reply FROM recipient")), list(
+            connection.execute("SELECT reply FROM state")
+        )
+
+
+def test_postfix_is_told_of_inboxes_their_quota_and_the_space(tmp_path: Path) -> None:
+    known = Recipients(tmp_path / "map" / "recipients.sqlite")
+    assert known.update([("a@x", 5, None), ("b@x", 5, 5)], 10, full=False) == 2
+    assert answers(known.path) == ({"a@x": "OK", "b@x": FULL}, [])
+    assert known.update([("a@x", 6, None), ("b@x", 5, 5)], 10, full=False) == 0, (
+        "nothing that Postfix would answer otherwise"
+    )
+    known.update([("b@x", 4, 5)], 10, full=True)
+    assert answers(known.path) == ({"b@x": "OK"}, [(NO_SPACE,)])
+    assert known.path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_condition_is_told_once_when_it_begins_and_once_when_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts, "OLDEST_S", -1)
+    told = tmp_path / "told"
+    program = tmp_path / "alert"
+    program.write_text(f'#!/bin/sh\nprintf "%s|" "$@" >> {told}\n')
+    program.chmod(0o755)
+    with serving(settings(tmp_path / "data")) as office:
+        watch = Watch(office.office.post, 0, str(program))
+        office.send("one")
+        monkeypatch.setattr(alerts, "OLDEST_S", 0)
+        office.run(asyncio.sleep(0.01))
+        office.run(watch.look())
+        office.run(watch.look())
+        assert told.read_text().count(f"1 messages wait in {INBOX}") == 1
+        office.ack(office.receive()["items"][0]["receipt_handle"])
+        office.run(watch.look())
+        assert "over: 1 messages wait" in told.read_text()
+
+
+LOG = """
+postfix/qmgr[1]: 4dFzKb2QYMz9vXw: from=<a@example.net>, size=500, nrcpt=2 (queue active)
+postfix/lmtp[2]: 4dFzKb2QYMz9vXw: to=<x@example.org>, relay=r[lmtp.sock], delay=0.1, dsn=2.0.0, status=sent (250 2.0.0 <x> is on disk)
+postfix/lmtp[2]: 4dFzKb2QYMz9vXw: to=<y@example.org>, relay=r[lmtp.sock], delay=0.1, dsn=2.0.0, status=sent (250 2.0.0 <y> is on disk)
+postfix/qmgr[1]: 4dFzKb2QYMz9vXw: removed
+postfix/qmgr[1]: 4dFzKc0ttNz9vXx: from=<>, size=500, nrcpt=1 (queue active)
+postfix/lmtp[2]: 4dFzKc0ttNz9vXx: to=<x@example.org>, relay=r, delay=9, dsn=4.3.0, status=deferred (451 4.3.0 the store)
+"""
+
+
+def test_the_ledger_explains_what_is_stored_and_what_waits() -> None:
+    mta = read_log(LOG.splitlines())
+    mta.queued = {"4dFzKc0ttNz9vXx"}
+    assert list(unexplained(mta, set())) == []
+
+
+def test_the_ledger_names_what_nothing_explains() -> None:
+    mta = read_log(LOG.splitlines())
+    assert list(unexplained(mta, {"4dFzKb2QYMz9vXw"})) == [
+        "4dFzKb2QYMz9vXw: Postfix was told 250, and no commit holds it",
+        "4dFzKc0ttNz9vXx: neither in the queue nor handed over",
+    ]
+    lost = [line for line in LOG.splitlines() if "to=<y@" not in line]
+    assert "removed from the queue with 1 of 2 recipients handed over" in next(unexplained(read_log(lost), set()))
+
+
+def test_a_handle_opens_only_with_the_key_that_signed_it_and_only_as_what_it_is() -> None:
+    ours, theirs = Signer(b"a" * 32), Signer(b"b" * 32)
+    text = ours.handle(Handle(1, 2, 3))
+    assert ours.read_handle(text) == Handle(1, 2, 3)
+    assert theirs.read_handle(text) is None
+    assert ours.read_batch(text) is None
+    assert ours.read_ticket(text) is None
+    assert read_message_id(message_id(7, 1 << 40)) == (7, 1 << 40)
+    assert message_id(7, 9) < message_id(7, 10) < message_id(7, 1 << 40)
+
+
+def test_the_range_of_a_close_code_says_what_to_do() -> None:
+    ranges = ((4000, 4499, codes.Verdict.resume), (4500, 4799, codes.Verdict.afresh), (4800, 4999, codes.Verdict.stop))
+    for low, high, verdict in ranges:
+        assert {meaning.verdict for meaning in codes.MEANINGS if low <= meaning.code <= high} == {verdict}
+    assert codes.verdict(4321) is codes.Verdict.resume
+    assert codes.verdict(4600) is codes.Verdict.afresh
+    assert codes.verdict(4999) is codes.Verdict.stop
+
+
+def test_the_mission_s_timing_finds_a_drop_within_35_s_and_a_wild_announcement_is_clamped() -> None:
+    assert Timing().detection_s == 35
+    wild = Timing(0.001, 500, 99).clamped()
+    assert (wild.interval_s, wild.missed_limit) == (1, 5)
+    assert wild.pong_timeout_s < wild.interval_s
+
+
+def test_a_cursor_is_read_as_it_was_written() -> None:
+    assert Cursor.parse(str(Cursor("0123abcd", 7))) == Cursor("0123abcd", 7)
+    for wrong in ("", "7", "0123abcd:", "0123abcd:-1", "0123ABCD:7", "0123abcd:7 "):
+        with pytest.raises(ValueError, match="is not a cursor"):
+            Cursor.parse(wrong)
+
+
+def test_both_engines_know_the_same_statements() -> None:
+    own: dict[str, Any] = {engine: set(named(engine)) for engine in ("sqlite", "postgresql")}
+    assert own["sqlite"] - own["postgresql"] == {"durability"}
+    assert own["postgresql"] - own["sqlite"] == {"notify", "now"}
+    for statement in own["postgresql"]:
+        assert ":" not in for_psycopg(statement).replace("::", "")
+
+
+def test_settings_that_cannot_be_read_are_refused_with_sentences(tmp_path: Path) -> None:
+    path = tmp_path / "restante.toml"
+    with pytest.raises(InputError, match="the kit renders it"):
+        load(path)
+    path.write_text("[server]\nhost = 1\n")
+    with pytest.raises(InputError, match=r"server\.domain"):
+        load(path)
+    path.write_text("no toml")
+    with pytest.raises(InputError, match="is not TOML"):
+        load(path)
