@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import json
 import os
+import smtplib
 import socket
 import ssl
+import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,12 +19,14 @@ from typing import Any
 
 import pytest
 from bundle import Bundle, Expected
+from canary import Canary, prepared
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 check = pytest.mark.check
 PATIENCE_S = 10
-NO_TOKEN = 4800  # protocol: stop, authentication
+SOCKET = "/v1/ws"  # the post office's
+BEAT_S = 15
 IDLE_S = 65  # nginx's default proxy_read_timeout is 60
 DAYS_LEFT = 21
 # While data is unacknowledged the socket shows the retransmission timer instead: look until it is quiet, for 3 s at most.
@@ -31,12 +37,16 @@ _WHEN_QUIET = (
 
 
 class Wire:
-    """Connections to an edge's first address under the spec's own name, with $RESTANTE_VERIFY_TOKEN if it is set."""
+    """Connections to an edge's first address under the spec's own name.
 
-    def __init__(self, bundle: Bundle, ca: str | None) -> None:
+    With the canary's token, or without a post office with what $RESTANTE_VERIFY_TOKEN holds.
+    """
+
+    def __init__(self, bundle: Bundle, ca: str | None, canary: Canary | None) -> None:
         self.domain = bundle.plan["domain"]
         self.bundle = bundle
-        token = os.environ.get("RESTANTE_VERIFY_TOKEN")
+        self.canary = canary
+        token = f"Bearer {canary.token}" if canary else os.environ.get("RESTANTE_VERIFY_TOKEN")
         self.headers = {bundle.plan["token_header"]: token} if token else {}
         self.context = ssl.create_default_context(cafile=ca)
 
@@ -45,10 +55,6 @@ class Wire:
 
     def routes(self, kind: str) -> list[str]:
         return self.bundle.probes(kind)
-
-    def wants_token(self, path: str) -> bool:
-        """The post office's own socket, and no $RESTANTE_VERIFY_TOKEN to open it with."""
-        return bool(self.bundle.plan["mail"]) and path == "/v1/ws" and not self.headers
 
     def tls(self, host: str) -> ssl.SSLSocket:
         plain = socket.create_connection((self.address(host), 443), PATIENCE_S)
@@ -68,16 +74,28 @@ class Wire:
             additional_headers=self.headers,
         )  # fmt: skip
 
-    def get(self, host: str, path: str, headers: dict[str, str]) -> tuple[HTTPSConnection, Any]:
+    def get(self, host: str, path: str, headers: dict[str, str], body: object = None) -> tuple[HTTPSConnection, Any]:
+        """POST with a body, GET without."""
         connection = HTTPSConnection(self.domain, timeout=PATIENCE_S + 25, context=self.context)
         connection.sock = self.tls(host)
-        connection.request("GET", path, headers={**self.headers, **headers})
+        content = None if body is None else json.dumps(body)
+        connection.request("GET" if body is None else "POST", path, content, {**self.headers, **headers})
         return connection, connection.getresponse()
 
 
 @pytest.fixture(scope="session")
-def wire(bundle: Bundle, request: pytest.FixtureRequest) -> Wire:
-    return Wire(bundle, request.config.getoption("--restante-ca"))
+def canary(bundle: Bundle, life: Any) -> Iterator[Canary | None]:
+    posts = [host for host in bundle.with_component("post") if host in life.facts] or bundle.with_component("post")
+    if not posts:
+        yield None
+        return
+    with prepared(life.host(posts[0]), bundle.plan["mail"]["domains"][0]) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def wire(bundle: Bundle, request: pytest.FixtureRequest, canary: Canary | None) -> Wire:
+    return Wire(bundle, request.config.getoption("--restante-ca"), canary)
 
 
 @pytest.fixture(scope="session")
@@ -92,9 +110,19 @@ async def silent(wire: Wire, host: str) -> None:
     """Open a WebSocket on every route, say nothing for longer than nginx's default timeout, and want a pong then."""
     async with AsyncExitStack() as stack:
         held = {path: await stack.enter_async_context(opened(wire, host, path)) for path in wire.routes("websocket")}
+        beats = [asyncio.create_task(beat(held[path])) for path in held if path == SOCKET and wire.canary]
         await asyncio.sleep(IDLE_S)
+        for task in beats:
+            task.cancel()
         for path, connection in held.items():
             await pong(connection, path)
+
+
+async def beat(held: ClientConnection) -> None:
+    """The post office drops who does not ping: its own socket is held with the heartbeat, and nothing else."""
+    while True:
+        await held.send(json.dumps({"type": "ping", "id": 1, "ts": 0}))
+        await asyncio.sleep(BEAT_S)
 
 
 @asynccontextmanager
@@ -133,18 +161,7 @@ def test_certificate(wire: Wire, host_name: str) -> None:
 def test_websocket(wire: Wire, life: Any, host_name: str) -> None:
     """Upgraded, answering, and with a keepalive timer on the edge's own socket."""
     for path in wire.routes("websocket"):
-        if wire.wants_token(path):
-            asyncio.run(turned_away(wire, host_name, path))
-        else:
-            asyncio.run(upgraded(wire, life.host(host_name), host_name, path))
-
-
-async def turned_away(wire: Wire, name: str, path: str) -> None:
-    """Without a token the post office itself closes with 4800, over a connection that was upgraded through the edge."""
-    async with opened(wire, name, path) as held:
-        await asyncio.wait_for(held.wait_closed(), PATIENCE_S)
-    if held.close_code != NO_TOKEN:
-        raise Expected(f"the post office's refusal ({NO_TOKEN}) on {path}", f"closed with {held.close_code}")
+        asyncio.run(upgraded(wire, life.host(host_name), host_name, path))
 
 
 async def upgraded(wire: Wire, host: Any, name: str, path: str) -> None:
@@ -158,7 +175,8 @@ async def upgraded(wire: Wire, host: Any, name: str, path: str) -> None:
 
 @check(id="sse-through-edge", cause=5, key="edge.routes", component="nginx", kind="sse")
 def test_sse(wire: Wire, host_name: str) -> None:
-    for path in wire.routes("sse"):
+    own = [f"/v1/inboxes/{wire.canary.inbox}/stream"] if wire.canary else []
+    for path in (*wire.routes("sse"), *own):
         connection, answer = wire.get(host_name, path, {"Accept": "text/event-stream"})
         kind = answer.headers.get("Content-Type", "")
         first = answer.read1(64) if answer.status == 200 else b""
@@ -188,6 +206,74 @@ def test_http(wire: Wire, host_name: str) -> None:
         connection.close()
         if answer.status >= 500:
             raise Expected(f"an answer of the upstream on {path}", f"{answer.status} {answer.reason}")
+
+
+@check(id="canary", cause=7, key="inboxes", component="post")
+def test_canary(wire: Wire, host_name: str) -> None:
+    """A mail to this host's Postfix is stored, signalled on a held WebSocket, received through an edge, and acknowledged."""
+    assert wire.canary
+    subject = f"canary {uuid.uuid4().hex}"
+    edges = wire.bundle.with_component("nginx")
+    asyncio.run(told(wire, edges[0], host_name, subject))
+    if not received(wire, edges[0], subject):
+        raise Expected("the canary's mail from receive", "everything but it")
+
+
+async def told(wire: Wire, edge: str, post: str, subject: str) -> None:
+    """Send, and wait for the signal."""
+    assert wire.canary
+    async with opened(wire, edge, SOCKET) as held:
+        await held.send(json.dumps({"type": "subscribe", "streams": [{"inbox": wire.canary.inbox}]}))
+        while json.loads(await asyncio.wait_for(held.recv(), PATIENCE_S))["type"] != "subscribed":
+            pass
+        await asyncio.to_thread(send, wire, post, subject)
+        try:
+            async with asyncio.timeout(3 * PATIENCE_S):
+                while json.loads(await held.recv()).get("subject") != subject:
+                    pass
+        except TimeoutError:
+            raise Expected(f"a signal within {3 * PATIENCE_S} s of Postfix's 250", "silence") from None
+
+
+def send(wire: Wire, post: str, subject: str) -> None:
+    """Through Postfix. It knows an inbox that was just made once the post office has told it, within seconds."""
+    assert wire.canary
+    mail = f"From: verify@verify.invalid\r\nTo: {wire.canary.inbox}\r\nSubject: {subject}\r\n\r\nIs anybody there?\r\n"
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            with smtplib.SMTP(wire.address(post), 25, local_hostname="verify.invalid", timeout=PATIENCE_S) as smtp:
+                smtp.sendmail("", [wire.canary.inbox], mail)
+            return
+        except smtplib.SMTPRecipientsRefused as error:
+            if time.monotonic() > end:
+                raise Expected(f"250 for {wire.canary.inbox}", error.recipients) from None
+            time.sleep(0.5)
+        except (OSError, smtplib.SMTPException) as error:
+            raise Expected(f"a mail taken by {post}", error) from None
+
+
+def received(wire: Wire, edge: str, subject: str) -> bool:
+    """Receive and acknowledge all that waits; whether the mail was among it."""
+    assert wire.canary
+    base, found = f"/v1/inboxes/{wire.canary.inbox}", False
+    while items := post(wire, edge, f"{base}/receive", {"max_messages": 100})["items"]:
+        found = found or any(item["message"]["subject"] == subject for item in items)
+        results = post(wire, edge, f"{base}/ack", {"receipt_handles": [item["receipt_handle"] for item in items]})[
+            "results"
+        ]
+        if wrong := [each["result"] for each in results if each["result"] != "ok"]:
+            raise Expected("ok for every acknowledgement", wrong)
+    return found
+
+
+def post(wire: Wire, edge: str, path: str, body: object) -> Any:
+    connection, answer = wire.get(edge, path, {"Content-Type": "application/json"}, body)
+    content = answer.read()
+    connection.close()
+    if answer.status != 200:
+        raise Expected(f"200 on {path}", f"{answer.status} {content[:200]!r}")
+    return json.loads(content)
 
 
 @check(id="websocket-idle", cause=3, key="edge.socket_read_timeout", component="nginx", slow=True, kind="websocket")
