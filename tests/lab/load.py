@@ -1,0 +1,25 @@
+"""Runs inside the lab: numbered mails over SMTP with retries, as any sender has them; prints the numbers that were answered 250.
+
+load.py ADDRESS RECIPIENT FIRST COUNT
+"""
+
+from __future__ import annotations
+
+import smtplib
+import sys
+import time
+
+address, recipient, first, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+LIMIT_S = 90
+end = time.monotonic() + LIMIT_S
+for number in range(first, first + count):
+    head = f"From: a@sender.invalid\r\nTo: {recipient}\r\nSubject: mail {number}\r\nMessage-ID: <{number}@sender.invalid>\r\n"
+    mail = f"{head}\r\n{'x' * 3000}\r\n"
+    while time.monotonic() < end:
+        try:
+            with smtplib.SMTP(address, 25, local_hostname="sender.invalid", timeout=5) as smtp:
+                smtp.sendmail("a@sender.invalid", [recipient], mail)
+            print(number, flush=True)
+            break
+        except (OSError, smtplib.SMTPException):
+            time.sleep(0.2)
