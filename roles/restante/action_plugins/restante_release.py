@@ -5,6 +5,7 @@ Without --check the compare phase sends no file, only the manifest and the sha25
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -39,7 +40,9 @@ class ActionModule(ActionBase):
         try:
             result |= self._release(arguments)
         finally:
-            self._remove_tmp_path(self._connection._shell.tmpdir)
+            # A connection that a firewall has cut must not hide what is to be told.
+            with contextlib.suppress(AnsibleError):
+                self._remove_tmp_path(self._connection._shell.tmpdir)
         return result
 
     def _release(self, arguments: dict[str, Any]) -> dict[str, Any]:

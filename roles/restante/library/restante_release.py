@@ -86,6 +86,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def main() -> None:
     # no_log here keeps the manifest, some 20 kB, out of the host's journal.
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True, no_log=True)
+    os.umask(0o022)  # whatever the login's is: what is made beside the files must be as the manifest says
     try:
         module.exit_json(**_run(Host(), module.params, check=module.check_mode))
     except (FailedError, RefusedError) as error:
@@ -117,8 +118,11 @@ def _release(host: Host, params: dict[str, Any]) -> tuple[manifest.Manifest, dic
     release = manifest.parse(params["manifest"] or {}, params["secrets"])
     if params["archive"] is None:
         return release, None
-    with Path(params["archive"]).open("rb") as stream:
-        return release, archive.read(stream, release)
+    carried = Path(params["archive"])
+    with carried.open("rb") as stream:
+        contents = archive.read(stream, release)
+    carried.unlink()  # it holds secrets, and ansible's own clean-up needs the connection
+    return release, contents
 
 
 def _code() -> Path:
