@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import smtplib
 import threading
 import time
 
@@ -188,7 +189,7 @@ def test_an_attachment_is_served_so_that_nothing_runs_it(office: Office) -> None
         "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nhi\r\n--b\r\n"
         'Content-Type: text/html\r\nContent-Disposition: attachment; filename="../x.html"\r\n\r\n<script>alert(1)</script>\r\n--b--\r\n'
     )
-    with __import__("smtplib").SMTP("127.0.0.1", office.smtp_port) as smtp:
+    with smtplib.SMTP("127.0.0.1", office.smtp_port) as smtp:
         smtp.sendmail("a@example.net", [INBOX], f"Subject: page\r\n{page}")
     message = office.receive()["items"][0]["message"]
     [attached] = message["attachments"]
@@ -223,3 +224,24 @@ def test_a_backup_is_whole_and_a_restore_changes_the_epoch(office: Office) -> No
         file.write(b"damage")
     with pytest.raises(Exception, match="not what was written"):
         backup.verify(path)
+
+
+def test_mail_of_24_mib_and_mail_in_eight_bits_comes_out_as_it_went_in(office: Office) -> None:
+    large = b"Subject: large\r\n\r\n" + b"0123456789abcdef" * 62 * 1024 * 24 + b"\r\n..dots\r\n.\xff\x00\r\n"
+    utf8 = "Subject: grüße\r\n\r\nGrüße \U0001f4ec\r\n".encode()
+    with smtplib.SMTP("127.0.0.1", office.smtp_port) as smtp:
+        smtp.sendmail("a@example.net", [INBOX], large)
+        smtp.sendmail("ü@example.net", [INBOX], utf8, mail_options=["SMTPUTF8", "BODY=8BITMIME"])
+    first, second = (item["message"] for item in office.receive()["items"])
+    for message, sent in ((first, large), (second, utf8)):
+        assert office.call("GET", f"/v1/inboxes/{INBOX}/messages/{message['id']}/raw").raw == sent
+    assert (second["subject"], second["envelope_from"]) == ("grüße", "ü@example.net")
+
+
+def test_a_bounce_is_automated_and_a_broken_mail_is_delivered_raw(office: Office) -> None:
+    with smtplib.SMTP("127.0.0.1", office.smtp_port) as smtp:
+        smtp.sendmail("", [INBOX], b"Subject: failed\r\n\r\nsorry\r\n")
+        smtp.sendmail("a@example.net", [INBOX], b"Content-Type: multipart/mixed\r\n\r\n\x00\xff")
+    bounce, broken = (item["message"] for item in office.receive()["items"])
+    assert bounce["automated"]
+    assert broken["parse_error"]

@@ -14,7 +14,9 @@ import pytest
 import websockets
 from office import INBOX, OTHER, Office, serving, settings
 
+from restante.server.push import websocket
 from restante.server.settings import Heartbeat, Socket
+from restante.server.store.base import Arrival, Scan
 
 Connection = websockets.ClientConnection
 
@@ -169,6 +171,50 @@ def test_a_ticket_opens_one_socket_and_origins_are_checked(office: Office) -> No
     connect(office.as_(""), works, **offered)
     connect(office.as_(""), refused, **offered)
     connect(office, refused, origin="https://elsewhere.example")
+
+
+def test_a_socket_of_a_ticket_ends_too_when_its_token_is_revoked(office: Office) -> None:
+    token = office.make_token({INBOX: ["receive"]})
+    ticket = office.as_(token).call("POST", "/v1/tickets", {}).json["ticket"]
+
+    async def revoked(ws: Connection) -> None:
+        await frame(ws, "hello")
+        await asyncio.to_thread(office.call, "DELETE", f"/v1/tokens/{token.split('_')[1]}")
+        await ws.send(json.dumps({"type": "ping", "id": 1, "ts": 0}))
+        assert await closed(ws) == 4800
+
+    connect(office.as_(""), revoked, subprotocols=["restante.v1", f"restante.ticket.{ticket}"])
+
+
+def test_a_client_that_does_not_read_is_dropped_and_harms_nobody(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket, "SEND_LIMIT_S", 0.5)
+    subject = "s" * 900
+
+    async def fill() -> None:
+        scan = Scan("<1@x>", subject, "a@example.net", automated=False, fingerprint=b"")
+        await asyncio.gather(
+            *(office.office.post.store.ingest(Arrival(b"x", "", (INBOX,), None, scan)) for _ in range(12_000))
+        )
+
+    async def stalled(ws: Connection) -> None:
+        await frame(ws, "hello")
+        await subscribe(ws, {"inbox": INBOX})
+        ws.transport.pause_reading()
+        await asyncio.to_thread(office.run, fill())
+
+        def dropped() -> bool:
+            return b"restante_slow_sockets_total 1.0" in office.call("GET", "/metrics").raw
+
+        for _ in range(200):
+            if await asyncio.to_thread(dropped):
+                break
+            await asyncio.sleep(0.05)
+        assert await asyncio.to_thread(dropped)
+        assert len((await asyncio.to_thread(office.receive, max_messages=5))["items"]) == 5, "others are served"
+
+    connect(office, stalled)
 
 
 def test_a_client_that_falls_silent_is_dropped(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from restante.server.push.hub import Hub
 from restante.server.push.webhook import Dispatcher
 from restante.server.push.websocket import Sessions
 from restante.server.settings import Settings
+from restante.server.store import tokens
 from restante.server.store.base import Inbox, NotFoundError, Token
 from restante.server.store.store import Store
 
@@ -58,6 +59,7 @@ class Post:
     used: dict[str, float] = field(default_factory=dict)
     ready: bool = False
     _known: dict[str, tuple[float, Token]] = field(default_factory=dict)
+    _standing: dict[str, float] = field(default_factory=dict)
     _tickets: dict[str, float] = field(default_factory=dict)
 
     async def caller(self, connection: HTTPConnection) -> Caller:
@@ -85,8 +87,18 @@ class Post:
         self.used[token.id] = self.store.clock.now()
         return Caller(token.id, token.admin, token.scopes)
 
+    async def stands(self, caller: Caller) -> bool:
+        """Whether the token of an open socket was not revoked since; whatever it came with, itself or a ticket."""
+        now = time.monotonic()
+        if caller.token_id and now - self._standing.get(caller.token_id, 0.0) > REMEMBERED_S:
+            if (await self.store.read(lambda tx: tokens.get(tx, caller.token_id))).revoked_at:
+                return False
+            self._standing[caller.token_id] = now
+        return True
+
     def forget(self, token_id: str) -> None:
         """A token was revoked."""
+        self._standing.pop(token_id, None)
         self._known = {text: kept for text, kept in self._known.items() if kept[1].id != token_id}
 
     async def inbox(self, caller: Caller, address: str, scope: str) -> Inbox:
@@ -113,8 +125,7 @@ class Post:
         if not found or found[1] < now or ticket in self._tickets:
             raise ApiError(401, "unauthorized", "this ticket is wrong, used or older than 30 s; get another")
         self._tickets[ticket] = found[1]
-        tokens = await self.store.tokens()
-        token = next((each for each in tokens if each.id == found[0] and not each.revoked_at), None)
+        token = next((each for each in await self.store.tokens() if each.id == found[0] and not each.revoked_at), None)
         if token is None:
             raise ApiError(401, "unauthorized", "the token behind this ticket was revoked")
         return Caller(token.id, token.admin, token.scopes)

@@ -42,11 +42,7 @@ async def websocket(ws: WebSocket) -> None:
             raise NotFoundError(str(error)) from None
 
     async def valid() -> bool:
-        try:
-            await post.caller(ws) if ws.headers.get("authorization") else None
-        except ApiError:
-            return False
-        return True
+        return await post.stands(caller)
 
     await post.sessions.serve(Session(ws, post.store, post.hub, post.metrics, find, valid))
 
