@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
-from restante.server.lmtp.session import DRAINING, TIMED_OUT, Session, State, Transaction
+from restante.server.lmtp.dialogue import DRAINING, TIMED_OUT, State, Transaction
+from restante.server.lmtp.session import Session
 from restante.server.mail.scan import scan
 from restante.server.store.base import Arrival, Verdict
 
@@ -42,10 +44,14 @@ class LmtpServer:
     async def start(self, sock: socket.socket) -> None:
         """Serve on a socket that is bound, of any family."""
         loop = asyncio.get_running_loop()
-        if sock.family == socket.AF_UNIX:
-            self._server = await loop.create_unix_server(lambda: _Connection(self), sock=sock, backlog=BACKLOG)
+        if sock.family != socket.AF_UNIX:
+            self._server = await loop.create_server(self._connect, sock=sock, backlog=BACKLOG)
+        elif sys.version_info >= (3, 13):  # it would remove systemd's socket from the file system when it closes
+            self._server = await loop.create_unix_server(
+                self._connect, sock=sock, backlog=BACKLOG, cleanup_socket=False
+            )
         else:
-            self._server = await loop.create_server(lambda: _Connection(self), sock=sock, backlog=BACKLOG)
+            self._server = await loop.create_unix_server(self._connect, sock=sock, backlog=BACKLOG)
 
     async def drain(self, limit_s: float) -> None:
         """Take no connection any more, let mails that are under way be finished, close. What is left at the limit is cut."""
@@ -80,6 +86,9 @@ class LmtpServer:
             place = "".join(traceback.format_tb(error.__traceback__))
             log.error("The delivery of %s failed with %s.\n%s", hop or "a mail", type(error).__qualname__, place)
             return None
+
+    def _connect(self) -> _Connection:
+        return _Connection(self)
 
     def opened(self, connection: _Connection) -> None:
         self._open.add(connection)
@@ -143,6 +152,8 @@ class _Connection(asyncio.Protocol):
     async def _deliver(self, transaction: Transaction) -> None:
         verdicts = await self._server.verdicts(transaction)
         self._delivery = None
+        if self._transport.is_closing():
+            return
         self._heard = self._loop.time()
         self._advance(self._session.answer(verdicts))
         if self._delivery is None:
