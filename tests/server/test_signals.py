@@ -101,6 +101,29 @@ def test_a_cursor_resumes_and_one_that_cannot_is_told_so(office: Office) -> None
     connect(office, work)
 
 
+def test_a_subscription_in_the_middle_of_traffic_is_opened_and_stays(office: Office) -> None:
+    async def flood(stop: asyncio.Event) -> None:
+        scan = Scan("<1@x>", "one of many", "a@example.net", automated=False, fingerprint=b"")
+        while not stop.is_set():
+            await office.office.post.store.ingest(Arrival(b"x", "", (INBOX,), None, scan))
+
+    stop = asyncio.Event()
+    flooding = asyncio.run_coroutine_threadsafe(flood(stop), office.loop)
+
+    async def work(ws: Connection) -> None:
+        await frame(ws, "hello")
+        await ws.send(json.dumps({"type": "subscribe", "streams": [{"inbox": INBOX}, {"inbox": OTHER}]}))
+        types = [json.loads(await ws.recv())["type"] for _ in range(20)]
+        assert "subscribed" in types
+
+    try:
+        for _ in range(20):
+            connect(office, work)
+    finally:
+        office.loop.call_soon_threadsafe(stop.set)
+        flooding.result(10)
+
+
 def test_another_inbox_can_not_be_told_from_one_that_is_not_there(office: Office) -> None:
     agent = office.as_(office.make_token({INBOX: ["receive"]}))
 

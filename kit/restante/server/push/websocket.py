@@ -77,8 +77,10 @@ class Session:
             await self._send(frames.hello(self.name, timing, max_age_s, spread_s))
             while True:
                 await self._frame(await self._ws.receive_text())
-        except (WebSocketDisconnect, KeyError):  # KeyError: a binary frame has no text
+        except KeyError:  # a binary frame has no text
             await self.close(Close.PROTOCOL, "frames are text")
+        except (WebSocketDisconnect, RuntimeError, TimeoutError):
+            pass  # it is closed: by the client, by a flush, or because nobody reads
         except FrameError as error:
             await self.close(Close.PROTOCOL, str(error))
         finally:
@@ -163,7 +165,8 @@ class Session:
             while self._again:
                 self._again = False
                 for inbox_id, stream in list(self.streams.items()):
-                    await self._signals(inbox_id, stream)
+                    if stream.epoch:  # else it is being opened, and flushed then
+                        await self._signals(inbox_id, stream)
         except StoreError:
             pass  # the next heartbeat shows the head, and the next wake tries again
         except TimeoutError:
