@@ -15,13 +15,13 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("url")
+@click.argument("target", metavar="URL")
 @click.option("--inbox", "inboxes", multiple=True, help="Only mail of this inbox; may be repeated.")
 @json_option
 @connected
-def create(client: Client, url: str, inboxes: tuple[str, ...], as_json: bool) -> None:
+def create(client: Client, target: str, inboxes: tuple[str, ...], as_json: bool) -> None:
     """Tell URL of mail from now on. The secret that signs is printed once."""
-    made = client.call("POST", path("webhooks"), {"url": url, "inbox_ids": list(inboxes)})
+    made = client.call("POST", path("webhooks"), {"url": target, "inbox_ids": list(inboxes)})
     show(made, as_json, lambda _: [f"{made['id']} is told of new mail", f"secret: {made['secret']}"])
 
 

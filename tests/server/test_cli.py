@@ -1,0 +1,56 @@
+"""The mailbox verbs against a running server."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from office import INBOX, Office
+
+from restante.cli.main import main
+
+
+@pytest.fixture
+def restante(office: Office, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("RESTANTE_URL", f"http://127.0.0.1:{office.http_port}")
+    monkeypatch.setenv("RESTANTE_TOKEN", office.token)
+
+    def run(*argv: str, status: int = 0) -> str:
+        done = CliRunner().invoke(main, argv)
+        assert done.exit_code == status, done.output
+        return done.output
+
+    return run
+
+
+def test_a_message_from_arrival_to_acknowledgement(restante, office: Office) -> None:  # type: ignore[no-untyped-def]
+    office.send("one", "two")
+    assert "2 received, 0 remain" in restante("receive", INBOX)
+    items = json.loads(restante("message", "list", INBOX, "--json"))["items"]
+    assert [item["subject"] for item in items] == ["one", "two"]
+    assert "one" in restante("message", "show", INBOX, items[0]["id"])
+    assert "Subject: one" in restante("message", "raw", INBOX, items[0]["id"])
+    assert "unknown" in restante("ack", INBOX, "A" * 48, status=1)
+    assert "leased           2" in restante("ledger")
+
+
+def test_inboxes_tokens_and_webhooks_are_made_and_listed(restante) -> None:  # type: ignore[no-untyped-def]
+    assert "new@example.org takes mail" in restante("inbox", "create", "new@example.org")
+    assert "new@example.org" in restante("inbox", "list")
+    assert "default" in restante("inbox", "show", "new@example.org")
+    assert restante("token", "create", "crm", "--allow", f"{INBOX}=receive").startswith("rst_")
+    assert f"{INBOX}=receive" in restante("token", "list")
+    made = restante("webhook", "create", "http://203.0.113.9/hook", "--inbox", INBOX)
+    assert "secret: whsec_" in made
+    assert "http://203.0.113.9/hook" in restante("webhook", "list")
+    assert "failed" in restante("webhook", "test", made.split()[0], status=1)
+    assert "id" in restante("dead-letters", "list", INBOX)
+    assert "0 dead letters" in restante("dead-letters", "redrive", INBOX, "--all")
+
+
+def test_what_the_server_refuses_is_a_sentence(restante, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    result = CliRunner().invoke(main, ["inbox", "show", "nobody@example.org"])
+    assert "there is no inbox nobody@example.org" in str(result.exception)
+    monkeypatch.setenv("RESTANTE_URL", "http://127.0.0.1:9")
+    assert "no post office answers" in str(CliRunner().invoke(main, ["inbox", "list"]).exception)
