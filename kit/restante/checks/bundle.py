@@ -84,6 +84,12 @@ class Bundle:
         own = [route["path"] for route in self.plan["routes"] if route["kind"] == kind]
         return [path for path in own if not (self.plan["mail"] and path == "/v1/")]
 
+    def kinds(self) -> set[str]:
+        """What can be checked through the edge; the post office has streams and long-polls on one route."""
+        own = {route["kind"] for route in self.plan["routes"] if self.probes(route["kind"])}
+        office = self.plan["mail"] and any(route["path"] == "/v1/" for route in self.plan["routes"])
+        return own | ({"sse", "longpoll"} if office else set())
+
     def question(self, name: str) -> dict[str, Any]:
         """What the collector is asked."""
         components = self.components(name)

@@ -107,8 +107,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     only, quick = config.getoption("--restante-only"), config.getoption("--quick")
     known = {_mark(item)["id"] for item in items}
-    known_routes = config.stash[BUNDLE]
-    kinds = {route["kind"] for route in known_routes.plan["routes"] if known_routes.probes(route["kind"])}
+    kinds = config.stash[BUNDLE].kinds()
     if unknown := set(only) - known:
         raise pytest.UsageError(f"there is no check {', '.join(sorted(unknown))}; accepted: {', '.join(sorted(known))}")
     left_out = [
