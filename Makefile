@@ -1,7 +1,7 @@
 # make demo and make test are all that a newcomer needs: Python 3.11+ and make, no root, nothing outside .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-LAB_PACKAGES := systemd-container mmdebstrap debian-archive-keyring dpkg-dev nftables iproute2 openssh-client util-linux postgresql strace
+LAB_PACKAGES := systemd-container mmdebstrap debian-archive-keyring dpkg-dev nftables iproute2 openssh-client util-linux postgresql strace faketime
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint golden test-lab bench requirements clean
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import socket
-import subprocess
 import threading
 from collections import Counter
 from pathlib import Path
 
-import pytest
 from office import INBOX, Office, process
 
 MAILS, KILLS = 300, 4
@@ -114,49 +111,3 @@ def test_a_kill_between_receive_and_ack_brings_the_mail_again(tmp_path: Path) ->
         again = office.receive(wait_seconds=10)["items"]
         assert [(item["message"]["subject"], item["attempt"]) for item in again] == [("two", 2)]
         assert office.ack(handles[1]) == ["expired"], "the lease of before the kill is not the one of now"
-
-
-def early(trace: str) -> list[int]:
-    """Which replies to a whole mail (counted from 1) had no sync since the one before: sessions here come one after the other."""
-    found, number, synced = [], 0, False
-    for line in trace.splitlines():
-        if "fdatasync(" in line or "fsync(" in line:
-            synced = True
-        elif "250 2.0.0 Stored" in line:
-            number += 1
-            found += [] if synced else [number]
-            synced = False
-    return found
-
-
-@pytest.mark.lab
-def test_no_250_leaves_before_the_disk_has_the_mail(tmp_path: Path) -> None:
-    """By a system-call trace: a power cut of the lab keeps the page cache, and would prove nothing."""
-    if not shutil.which("strace"):
-        pytest.skip("strace is not installed; make test-lab installs it")
-    trace = tmp_path / "trace"
-    with process(
-        tmp_path / "data",
-        "strace",
-        "-f",
-        "-qq",
-        "-s",
-        "64",
-        "-e",
-        "trace=fdatasync,fsync,write,sendto,sendmsg,writev",
-        "-o",
-        str(trace),
-    ) as (server, office):
-        assert all(hand_over(office.lmtp_port, number) for number in range(20))
-        subprocess.run(["pkill", "-KILL", "-P", str(server.pid)], check=False)
-    text = trace.read_text()
-    assert text.count("250 2.0.0 Stored") >= 20
-    assert early(text) == []
-
-
-SYNCED = 'fdatasync(9) = 0\nwrite(12, "250 2.0.0 Stored\\r\\n", 18) = 18\n'
-
-
-def test_the_trace_checker_catches_a_250_that_came_first() -> None:
-    assert early(SYNCED * 3) == []
-    assert early(SYNCED + SYNCED.splitlines()[1]) == [2]
