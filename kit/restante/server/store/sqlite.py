@@ -96,12 +96,14 @@ class SqliteStore(Store):
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._lock = -1
+        self._writer: threading.Thread | None = None
 
     async def start(self) -> None:
-        if self._lock >= 0:
+        if self._writer:
             return
         self._loop = asyncio.get_running_loop()
-        self._acquire()
+        if self._lock < 0:  # a start that failed holds it
+            self._acquire()
         await self._loop.run_in_executor(self._readers, self._migrate)
         self._writer = threading.Thread(target=self._write_all, name="store-writer", daemon=True)
         self._writer.start()
@@ -134,8 +136,9 @@ class SqliteStore(Store):
         return connection
 
     async def close(self) -> None:
-        self._waiting.put(None)
-        await self._loop.run_in_executor(None, self._writer.join)
+        if self._writer:
+            self._waiting.put(None)
+            await self._loop.run_in_executor(None, self._writer.join)
         self._readers.shutdown()
         for connection in self._opened:
             connection.close()
