@@ -142,18 +142,26 @@ class PostgresStore(Store):
     async def read(self, work: Callable[[Tx], T]) -> T:
         return await self._loop.run_in_executor(self._readers, self._view, work)
 
-    def _transaction(self, work: Callable[[Tx], T]) -> T:
-        with _sentence():
+    @contextlib.contextmanager
+    def _begun(self) -> Iterator[psycopg.Connection[Row]]:
+        """A transaction. A connection that broke while it was idle says so only now; nothing was done on it, so another serves."""
+        with _sentence(), contextlib.ExitStack() as stack:
             connection = self._mine()
-            with connection.transaction():
-                return work(PostgresTx(connection, self.clock.now()))
+            try:
+                stack.enter_context(connection.transaction())
+            except psycopg.OperationalError:
+                connection = self._mine()
+                stack.enter_context(connection.transaction())
+            yield connection
+
+    def _transaction(self, work: Callable[[Tx], T]) -> T:
+        with self._begun() as connection:
+            return work(PostgresTx(connection, self.clock.now()))
 
     def _view(self, work: Callable[[Tx], T]) -> T:
-        with _sentence():
-            connection = self._mine()
-            with connection.transaction():
-                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                return work(PostgresTx(connection, self.clock.now()))
+        with self._begun() as connection:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            return work(PostgresTx(connection, self.clock.now()))
 
     def _write_all(self) -> None:
         while batch := self._batch():
@@ -230,8 +238,7 @@ class PostgresStore(Store):
 
     async def durability(self) -> Mapping[str, str]:
         def work() -> dict[str, str]:
-            with _sentence():
-                connection = self._mine()
+            with self._begun() as connection:
                 rows = {name: connection.execute(f"SHOW {name}").fetchone() for name in SETTINGS}
             return {name: row[0] if row else "" for name, row in rows.items()}
 

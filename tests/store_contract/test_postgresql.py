@@ -1,0 +1,32 @@
+"""What only a store behind a network has."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+
+from conftest import NUMBERS, POLICY, mail
+from restante.server.store.base import InboxDraft, Verdict
+from restante.server.store.postgres import PostgresStore
+
+CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+
+
+def test_connections_that_were_cut_while_idle_are_replaced_and_nobody_notices(postgresql: str) -> None:
+    name = f"cut{next(NUMBERS)}"
+    subprocess.run(["psql", f"{postgresql} dbname=postgres", "-qc", f"CREATE DATABASE {name}"], check=True)
+
+    async def work() -> None:
+        store = PostgresStore(f"{postgresql} dbname={name}", POLICY)
+        await store.start()
+        inbox, _ = await store.create_inbox(InboxDraft("a@example.org"))
+        for _ in range(2):
+            assert await store.ingest(mail("a@example.org")) == [Verdict.stored]
+            assert (await store.head(inbox.id))[1] > 0
+            subprocess.run(["psql", f"{postgresql} dbname={name}", "-qc", CUT], check=True, stdout=subprocess.DEVNULL)
+        assert await store.ingest(mail("a@example.org")) == [Verdict.stored]
+        assert (await store.head(inbox.id))[1] == 3
+        assert (await store.durability())["fsync"] == "on"
+        await store.close()
+
+    asyncio.run(asyncio.wait_for(work(), 30))
