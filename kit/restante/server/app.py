@@ -73,7 +73,7 @@ class PostOffice:
         self._mail: list[LmtpServer] = []
         self._stop = asyncio.Event()
         self._map = Recipients(settings.postfix.recipients) if settings.postfix.recipients else None
-        self._away = False
+        self._away = False  # the store could not take mail, so some may wait in Postfix's queue
 
     async def run(self) -> None:
         """Serve until `stop`, then drain."""
@@ -104,6 +104,7 @@ class PostOffice:
         """A store that is away keeps the server waiting, not failing: Postfix keeps the mail."""
         store = self.post.store
         while not await self._opened():
+            self._away = True
             # An outage of the store is no failure of this service: systemd must not restart it for that.
             systemd.notify("READY=1\nWATCHDOG=1\nSTATUS=waiting for the store")
             with contextlib.suppress(TimeoutError):
@@ -194,12 +195,14 @@ class PostOffice:
         except StoreError:
             self._away = True
             raise
-        if self._away:
-            self._away = False
-            (self.settings.server.data / "flush").touch()  # a unit watches it: Postfix delivers what waits at once
         free = await self.post.store.free_bytes()
         full = free is not None and free < self.settings.store.free_space_floor
         await asyncio.to_thread(self._map.update, rows, self.settings.inboxes.quota_bytes, full=full)
+        if full:
+            self._away = True
+        elif self._away:
+            self._away = False
+            (self.settings.server.data / "flush").touch()  # a unit watches it: Postfix delivers what waits at once
 
     async def _retain(self) -> None:
         if removed := await self.post.store.retain():

@@ -1,0 +1,92 @@
+"""Postfix is told at once when the store takes mail again, whatever kept it from that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from office import Office, serving, settings
+
+from restante.server import app
+from restante.server.settings import Postfix, StoreSettings
+from restante.server.store.base import StoreError
+from restante.server.store.sqlite import SqliteStore
+
+
+@pytest.fixture(autouse=True)
+def _looks_only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done every second or so is done once, at the start."""
+
+    async def once(_: app.PostOffice, __: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        await work()
+
+    monkeypatch.setattr(app.PostOffice, "_every", once)
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    sections: dict[str, Any] = {
+        "postfix": Postfix(recipients=tmp_path / "map" / "recipients.sqlite"),
+        "store": StoreSettings(free_space_floor=1000),
+    }
+    with serving(settings(tmp_path / "data", **sections)) as made:
+        yield made
+
+
+def flushed(office: Office) -> bool:
+    """Whether a look at the store asked for a flush."""
+    mark: Path = office.office.settings.server.data / "flush"
+    mark.unlink(missing_ok=True)
+    office.run(office.office._recipients())
+    return mark.exists()
+
+
+def test_after_a_full_disk_the_queue_is_flushed_once(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = [5000]
+
+    async def free_bytes() -> int:
+        return free[0]
+
+    monkeypatch.setattr(office.office.post.store, "free_bytes", free_bytes)
+    assert not flushed(office)
+    free[0] = 10
+    assert not flushed(office)
+    free[0] = 5000
+    assert flushed(office)
+    assert not flushed(office)
+
+
+def test_after_an_outage_of_the_store_the_queue_is_flushed_once(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away() -> None:
+        raise StoreError("away")
+
+    with monkeypatch.context() as during:
+        during.setattr(office.office.post.store, "recipients", away)
+        with pytest.raises(StoreError):
+            flushed(office)
+    assert flushed(office)
+    assert not flushed(office)
+
+
+def test_after_a_start_that_waited_for_its_store_the_queue_is_flushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, tries = SqliteStore.start, []
+
+    async def start(store: SqliteStore) -> None:
+        tries.append(store)
+        if len(tries) == 1:
+            raise StoreError("away")
+        await real(store)
+
+    monkeypatch.setattr(SqliteStore, "start", start)
+    monkeypatch.setattr(app, "RETRY_S", 0.01)
+    recipients = tmp_path / "map" / "recipients.sqlite"
+    with serving(settings(tmp_path / "data", postfix=Postfix(recipients=recipients))) as office:
+        assert len(tries) == 2
+        office.run(office.office._recipients())
+        assert (tmp_path / "data" / "flush").exists()
