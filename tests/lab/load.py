@@ -1,6 +1,6 @@
 """Runs inside the lab: numbered mails over SMTP with retries, as any sender has them; prints the numbers that were answered 250.
 
-load.py ADDRESS RECIPIENT FIRST COUNT
+load.py ADDRESS RECIPIENT[,RECIPIENT] FIRST COUNT
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ for number in range(first, first + count):
     while time.monotonic() < end:
         try:
             with smtplib.SMTP(address, 25, local_hostname="sender.invalid", timeout=5) as smtp:
-                smtp.sendmail("a@sender.invalid", [recipient], mail)
+                smtp.sendmail("a@sender.invalid", recipient.split(","), mail)
             print(number, flush=True)
             break
         except (OSError, smtplib.SMTPException):

@@ -90,9 +90,15 @@ def two_tier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         fleet.restante("down")
 
 
-@pytest.mark.parametrize("example", ["websocket-only", "one-backend", "single-host", "two-tier"])
-def test_an_example_is_deployed_and_verified(example: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("example", "release"), [("websocket-only", ""), ("one-backend", ""), ("single-host", "debian-13")]
+)
+def test_an_example_is_deployed_and_verified(example: str, release: str, tmp_path: Path) -> None:
+    """test_faults.py has the other two, single-host on the release that it names."""
     fleet = Fleet(tmp_path, example)
+    if release:
+        assert fleet.original.count("os: debian-12") == 1
+        fleet.spec.write_text(fleet.original.replace("os: debian-12", f"os: {release}"))
     try:
         fleet.restante("up")
         assert "would change" in fleet.deploy("--check")

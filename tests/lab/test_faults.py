@@ -1,208 +1,300 @@
-"""What the mail stack survives on a real host: kills, a power cut, a store that is away, a full inbox. A ledger compares both ends.
+"""What the mail stack survives on real hosts, on both stores: kills, power cuts, a store that is away, a full disk, a full inbox.
 
-A sender that loses its connection before the 250 sends again, and rightly: such a repeat is a mail of its own to Postfix, and is marked
-`duplicate_of`. Any other repeat is unexplained.
+A sender that loses its connection before the 250 sends again, and rightly: such a repeat is a mail of its own to Postfix, and is
+marked `duplicate_of`. Any other repeat is unexplained.
 """
 
 from __future__ import annotations
 
-import json
-import shlex
-import subprocess
-import sys
 import threading
-from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pytest
+from mail_host import INBOX, STATE, Listener, Load, PostHost
 from test_examples import Fleet, until
 
 pytestmark = pytest.mark.lab
-INBOX = "support@example.org"
-LOAD = Path(__file__).with_name("load.py")
-ADMIN = """
-import http.client, socket, sys
-class Admin(http.client.HTTPConnection):
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect("/run/restante/admin.sock")
-admin = Admin("localhost", timeout=60)
-admin.request(sys.argv[1], sys.argv[2], sys.argv[3] or None, {"Content-Type": "application/json"})
-print(admin.getresponse().read().decode())
-"""
+OTHER = "sales@example.org"
+SERVER = "restante-server.service"
+ENGINE = "postgresql@17-main.service"
 
 
-class Host:
-    """The one host of single-host.yml."""
+@dataclass
+class Made:
+    """A fleet, and what its second deploy and its verification said."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        self.fleet = fleet
-        self.machine = fleet.lab.host("solo")
+    fleet: Fleet
+    again: str = ""
+    verified: str = ""
 
-    def sh(self, script: str) -> str:
-        return self.fleet.on("solo", script)
-
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
-        text = json.dumps(body) if body is not None else ""
-        return json.loads(self.sh(shlex.join(["python3", "-c", ADMIN, method, path, text])))
-
-    def ready(self) -> None:
-        """Postfix, the post office and its store answer."""
-        until(
-            lambda: self._try("curl -fs --unix-socket /run/restante/admin.sock http://localhost/readyz"),
-            "readiness",
-            60,
-        )
-        until(lambda: self._try("postqueue -f && ss -Hltn sport = :25 | grep -q 25"), "Postfix", 60)
-
-    def _try(self, script: str) -> bool:
-        return self.machine.exec(["sh", "-c", script]).returncode == 0
-
-    def pid(self, unit: str) -> str:
-        return self.sh(f"systemctl show -P MainPID {unit}")
-
-    def kill(self, unit: str) -> None:
-        before = self.pid(unit)
-        self.sh(f"systemctl kill -s KILL {unit}")
-        until(lambda: self.pid(unit) not in {before, "0"}, f"a restart of {unit}", 60)
-
-    def emptied(self) -> None:
-        """Postfix's queue holds nothing any more: what came late is stored too."""
-
-        def empty() -> bool:
-            self._try("postqueue -f")
-            return self.sh("postqueue -j") == ""
-
-        until(empty, "an empty queue", 60)
-
-    def everything(self, inbox: str = INBOX) -> list[dict[str, Any]]:
-        """Receive and acknowledge all there is."""
-        found: list[dict[str, Any]] = []
-        path = f"/v1/inboxes/{inbox}"
-        while items := self.ask("POST", f"{path}/receive", {"max_messages": 50})["items"]:
-            found += [item["message"] for item in items]
-            results = self.ask("POST", f"{path}/ack", {"receipt_handles": [item["receipt_handle"] for item in items]})
-            assert {each["result"] for each in results["results"]} == {"ok"}
-        return found
-
-
-class Load:
-    """A sender in the lab's network; `answered` are the numbers that got their 250."""
-
-    def __init__(self, host: Host, first: int, count: int, recipient: str = INBOX) -> None:
-        script = [sys.executable, str(LOAD), "192.0.2.31", recipient, str(first), str(count)]
-        self._process = subprocess.Popen([*host.fleet.lab.prefix(), *script], stdout=subprocess.PIPE, text=True)
-        self.answered: list[int] = []
-        self._moved = threading.Condition()
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout
-        for line in self._process.stdout:
-            with self._moved:
-                self.answered.append(int(line))
-                self._moved.notify_all()
-
-    def reached(self, number: int) -> None:
-        with self._moved:
-            assert self._moved.wait_for(lambda: len(self.answered) >= number, 60), f"{len(self.answered)} of {number}"
-
-    def end(self) -> list[int]:
-        self._process.wait(120)
-        self._thread.join()
-        return self.answered
+    def make(self) -> None:
+        self.fleet.restante("up")
+        self.fleet.deploy()
+        self.again = self.fleet.deploy()
+        self.verified = self.fleet.restante("verify", "--lab")
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    fleet = Fleet(tmp_path_factory.mktemp("faults"), "single-host")
+def fleets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Made]]:
+    """Both side by side: a verification waits for a minute."""
+    made = {name: Made(Fleet(tmp_path_factory.mktemp(name), name)) for name in ("single-host", "two-tier")}
     try:
-        fleet.restante("up")
-        fleet.deploy()
-        made = Host(fleet)
-        made.ready()
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(Made.make, made.values()))
         yield made
     finally:
-        fleet.restante("down")
+        for each in made.values():
+            each.fleet.restante("down")
 
 
-def judged(host: Host, sent: list[int]) -> None:
-    """Nothing lost, and no repeat that nobody explains."""
-    host.emptied()
-    found = host.everything()
-    numbers = Counter(int(message["subject"].split()[1]) for message in found)
-    assert not set(sent) - set(numbers), "answered 250, and lost"
-    unmarked = Counter(int(message["subject"].split()[1]) for message in found if not message["duplicate_of"])
-    assert not {number for number, times in unmarked.items() if times > 1}, "there twice, and not marked"
+@pytest.fixture(scope="module")
+def host(fleets: dict[str, Made]) -> PostHost:
+    """The one host of single-host.yml."""
+    return PostHost(fleets["single-host"].fleet, "solo", "192.0.2.31")
 
 
-def test_kills_of_the_post_office_and_of_postfix_under_load_lose_nothing(host: Host) -> None:
+@pytest.fixture(scope="module")
+def posts(fleets: dict[str, Made]) -> tuple[PostHost, PostHost]:
+    """The post hosts of two-tier.yml, on one PostgreSQL."""
+    fleet = fleets["two-tier"].fleet
+    return PostHost(fleet, "post-1", "198.51.100.11"), PostHost(fleet, "post-2", "198.51.100.12")
+
+
+@pytest.mark.parametrize(("example", "hosts"), [("single-host", 1), ("two-tier", 5)])
+def test_an_example_is_as_deployed_and_its_canary_comes_through(
+    fleets: dict[str, Made], example: str, hosts: int
+) -> None:
+    made = fleets[example]
+    assert f"{hosts} unchanged" in made.again
+    assert ", 0 failed" in made.verified
+    for check in ("canary", "websocket-idle", "sse-through-edge", "longpoll-through-edge"):
+        assert check in made.verified
+
+
+def test_kills_of_the_post_office_and_of_postfix_under_load_lose_nothing(host: PostHost) -> None:
+    listener = Listener(host)
     load = Load(host, 0, 150)
-    for number, unit in ((20, "restante-server.service"), (60, "postfix@-.service"), (100, "restante-server.service")):
+    for number, unit in ((20, SERVER), (60, "postfix"), (100, SERVER)):
         load.reached(number)
-        host.kill(unit) if unit.startswith("restante") else host.sh("pkill -KILL -x master; systemctl restart postfix")
+        if unit == SERVER:
+            host.kill(unit)
+        else:
+            host.sh("pkill -KILL -x master; systemctl restart postfix")
     assert load.end() == list(range(150))
     host.ready()
-    judged(host, load.answered)
+    host.emptied()
+    answers = listener.end()
+    assert len(answers) > 100
+    assert set(answers) == {200}, "a signal for what could not be read"
+    host.judge(*load.answered)
 
 
-def test_a_power_cut_under_load_loses_nothing_that_was_answered(host: Host) -> None:
+def test_a_power_cut_under_load_loses_nothing_that_was_answered(host: PostHost) -> None:
     load = Load(host, 1000, 80)
     load.reached(30)
     host.machine.power_cut()
     host.machine.power_on()
     assert load.end() == list(range(1000, 1080))
     host.ready()
-    judged(host, load.answered)
+    host.judge(*load.answered)
 
 
-def test_mail_comes_in_while_the_post_office_is_away_and_is_there_at_once_when_it_is_back(host: Host) -> None:
-    host.sh("systemctl stop restante-server.service")
+def test_a_kill_between_receive_and_ack_gives_the_mail_back_when_its_lease_ends(host: PostHost) -> None:
+    assert Load(host, 1500, 1).end() == [1500]
+    path = f"/v1/inboxes/{INBOX}"
+    first = host.ask("POST", f"{path}/receive", {"wait_seconds": 20, "visibility_timeout": 2})["items"][0]
+    host.kill(SERVER)
+    host.ready()
+    again = host.ask("POST", f"{path}/receive", {"wait_seconds": 20})["items"]
+    assert [(item["message"]["id"], item["attempt"]) for item in again] == [(first["message"]["id"], 2)]
+    results = host.ask(
+        "POST", f"{path}/ack", {"receipt_handles": [first["receipt_handle"], again[0]["receipt_handle"]]}
+    )
+    assert [each["result"] for each in results["results"]] == ["expired", "ok"]
+
+
+def test_mail_comes_in_while_the_post_office_is_away_and_is_there_at_once_when_it_is_back(host: PostHost) -> None:
+    host.sh(f"systemctl stop {SERVER} restante-lmtp.socket")
     load = Load(host, 2000, 20)
     assert load.end() == list(range(2000, 2020))
-    host.sh("systemctl start restante-server.service")
-    host.ready()
-    until(lambda: len(host.ask("GET", f"/v1/inboxes/{INBOX}/messages?limit=1000")["items"]) >= 20, "the flush", 30)
-    judged(host, load.answered)
+    until(lambda: "deferred" in host.sh("postqueue -j"), "a first try that failed")
+    host.sh(f"systemctl start restante-lmtp.socket {SERVER}")
+    until(lambda: host.queued() == 0, "the flush: Postfix's own next try is a minute away", 20)
+    host.judge(*load.answered)
 
 
-def test_a_restart_under_load_refuses_no_connection(host: Host) -> None:
+def test_a_restart_under_load_refuses_no_connection(host: PostHost) -> None:
     """The sockets are systemd's: who connects in between waits."""
     probe = "for i in $(seq 40); do curl -s -o /dev/null -w '%{http_code}\\n' --max-time 20 http://127.0.0.1:8025/healthz; done"
     answers: list[str] = []
     thread = threading.Thread(target=lambda: answers.extend(host.sh(probe).split()))
     thread.start()
-    host.sh("systemctl restart restante-server.service")
+    load = Load(host, 2500, 40)
+    load.reached(5)
+    host.sh(f"systemctl restart {SERVER}")
+    assert load.end() == list(range(2500, 2540))
     thread.join()
     assert set(answers) <= {"200", "503"}, answers
     host.ready()
+    host.judge(*load.answered)
 
 
-def test_of_two_recipients_the_full_one_is_refused_for_now_and_the_other_gets_its_mail_once(host: Host) -> None:
-    host.ask("PATCH", "/v1/inboxes/sales@example.org", {"quota_bytes": 0})
-    until(lambda: "452" in host.sh(_rcpt("sales@example.org")), "Postfix's answer for the full inbox", 20)
-    assert "250" in host.sh(_rcpt(INBOX))
-    assert Load(host, 3000, 1).end() == [3000]
-    judged(host, [3000])
-    host.ask("PATCH", "/v1/inboxes/sales@example.org", {"quota_bytes": None})
-    until(lambda: "250" in host.sh(_rcpt("sales@example.org")), "room again", 20)
+def test_of_two_recipients_the_full_one_is_refused_for_now_and_the_other_gets_its_mail_once(host: PostHost) -> None:
+    """At RCPT, where the sender keeps the mail; behind a 250 it waits in our own queue."""
+    host.ask("PATCH", f"/v1/inboxes/{OTHER}", {"quota_bytes": 0})
+    until(lambda: "452" in host.rcpt(OTHER), "Postfix's answer for the full inbox", 20)
+    assert "250" in host.rcpt(INBOX)
+    host.ask("PATCH", f"/v1/inboxes/{OTHER}", {"quota_bytes": None})
+    until(lambda: "250" in host.rcpt(OTHER), "room again", 20)
+
+    host.sh(f"systemctl stop {SERVER} restante-lmtp.socket")
+    assert Load(host, 3000, 1, f"{INBOX},{OTHER}").end() == [3000]
+    assert host.change_store(f"UPDATE inbox SET quota_bytes = 0 WHERE address = '{OTHER}'") == 1
+    host.sh(f"systemctl start restante-lmtp.socket {SERVER}")
+    until(lambda: "452 4.2.2" in host.sh("postqueue -j"), "LMTP's answer for the full inbox", 20)
+    assert [message["subject"] for message in host.everything()] == ["mail 3000"]
+    assert host.everything(OTHER) == []
+    host.ask("PATCH", f"/v1/inboxes/{OTHER}", {"quota_bytes": None})
+    host.emptied()
+    assert [message["subject"] for message in host.everything(OTHER)] == ["mail 3000"]
+    assert host.everything() == []
 
 
-def _rcpt(recipient: str) -> str:
-    script = "import smtplib; s = smtplib.SMTP('127.0.0.1', 25); s.ehlo('x.invalid'); s.mail('a@sender.invalid'); print(s.rcpt({!r}))"
-    return shlex.join(["python3", "-c", script.format(recipient)])
+@pytest.fixture
+def small_disk(host: PostHost) -> Iterator[int]:
+    """The store on 40 MB of its own, of which 16 stay free; gives the size of the floor."""
+    floor = 16 << 20
+    away, back = f"systemctl stop {SERVER}", f"systemctl start {SERVER}"
+    host.sh(
+        f"{away} && cp -a {STATE} /run/kept && mount -t tmpfs -o size=40m tmpfs {STATE} && cp -a /run/kept/. {STATE} && "
+        "cp -a /etc/restante/restante.toml /run/restante.toml && "
+        f"sed -i 's/^free_space_floor = .*/free_space_floor = {floor}/' /etc/restante/restante.toml && {back}"
+    )
+    host.ready()
+    yield floor
+    host.sh(
+        f"{away} && rm -rf /run/kept {STATE}/filler && cp -a {STATE} /run/kept && umount {STATE} && "
+        f"rm -rf {STATE}/* && cp -a /run/kept/. {STATE} && "
+        f"cp -a /run/restante.toml /etc/restante/restante.toml && {back}"
+    )
+    host.ready()
 
 
-def test_no_mail_is_unexplained_at_the_end(host: Host) -> None:
-    """By Postfix's own log against the store, as `restante ledger` reads them."""
-    from restante.cli.ledger import read_log, unexplained
+def test_a_full_disk_refuses_at_rcpt_holds_what_was_taken_and_takes_mail_again_when_there_is_room(
+    host: PostHost, small_disk: int
+) -> None:
+    host.sh(f"fallocate -l $(( $(df --output=avail -B1 {STATE} | tail -1) - {small_disk // 2} )) {STATE}/filler")
+    until(lambda: "452" in host.rcpt(INBOX), "Postfix's answer when space is short", 20)
+    assert host.queued() == 0
+    host.sh(f"rm {STATE}/filler")
+    until(lambda: "250" in host.rcpt(INBOX), "room again", 20)
 
-    mta = read_log(host.sh("journalctl --no-pager -o cat -t postfix/qmgr -t postfix/lmtp").splitlines())
-    assert len(mta.taken) > 200
-    answer = host.ask("POST", "/v1/ledger/unknown", {"queue_ids": list(mta.sent)})
-    assert list(unexplained(mta, set(answer["unknown"]))) == []
-    totals = host.ask("GET", "/v1/ledger")
-    assert (totals["ready"], totals["leased"], totals["dead"]) == (0, 0, 0)
+    host.sh(f"systemctl stop {SERVER} restante-lmtp.socket")
+    load = Load(host, 4000, 10)
+    assert load.end() == list(range(4000, 4010))
+    host.sh(f"dd if=/dev/zero of={STATE}/filler bs=4k 2>/dev/null; systemctl start restante-lmtp.socket {SERVER}")
+    until(
+        lambda: "waiting for the store" in host.sh(f"systemctl show -P StatusText {SERVER}"), "a server that waits", 30
+    )
+    host.sh("postqueue -f")
+    host.sh(f"rm {STATE}/filler")
+    until(lambda: host.queued() == 0, "mail in the store as soon as there is room", 20)
+    host.judge(*load.answered)
+
+
+def test_ten_thousand_mails_wait_for_one_inbox_and_a_kill_among_them_changes_nothing(host: PostHost) -> None:
+    """Postfix's own generator: as fast as this machine takes it, a Message-ID for each."""
+    thread = threading.Thread(
+        target=host.machine.exec,
+        args=(
+            [
+                "smtp-source",
+                "-m",
+                "10000",
+                "-s",
+                "20",
+                "-l",
+                "1000",
+                "-f",
+                "a@sender.invalid",
+                "-t",
+                INBOX,
+                "127.0.0.1:25",
+            ],
+        ),
+        kwargs={"timeout": 120},
+    )
+    thread.start()
+    until(lambda: host.ask("GET", "/v1/ledger")["ready"] > 2000, "a backlog", 60)
+    host.kill(SERVER)
+    thread.join()
+    host.ready()
+    host.emptied()
+    assert host.ask("GET", "/v1/ledger")["ready"] == 10_000
+    found = host.everything()
+    assert len({message["message_id"] for message in found}) == len(found) == 10_000
+
+
+def test_the_ledger_explains_every_mail_and_names_one_that_no_commit_holds(host: PostHost) -> None:
+    host.bring_kit()
+    status, report = host.ledger()
+    assert status == 0, report
+    assert report["received"] > 10_300
+    assert [report[key] for key in ("ready", "leased", "dead", "deferred_at_mta", "unexplained")] == [0, 0, 0, 0, 0]
+
+    host.sh(f"systemctl stop {SERVER}")
+    assert host.change_store("DELETE FROM hop WHERE identity = (SELECT max(identity) FROM hop)") == 1
+    host.sh(f"systemctl start {SERVER}")
+    host.ready()
+    status, report = host.ledger()
+    assert (status, report["unexplained"]) == (1, 1)
+    assert "Postfix was told 250, and no commit holds it" in report["unexplained_mails"][0]
+
+
+def test_kills_of_postgresql_and_of_a_post_office_under_load_lose_nothing(posts: tuple[PostHost, PostHost]) -> None:
+    one, two = posts
+    store = PostHost(one.fleet, "store-1", "")
+    listener = Listener(one)
+    loads = [Load(one, 0, 120), Load(two, 500, 120)]
+    loads[0].reached(20)
+    store.kill(ENGINE)
+    loads[1].reached(50)
+    two.kill(SERVER)
+    loads[0].reached(90)
+    store.kill(ENGINE)
+    assert [*loads[0].end(), *loads[1].end()] == [*range(120), *range(500, 620)]
+    for each in posts:
+        each.ready()
+        each.emptied()
+    answers = listener.end()
+    assert len(answers) > 100
+    assert set(answers) == {200}, "a signal for what could not be read"
+    one.judge(*loads[0].answered, *loads[1].answered)
+
+
+def test_a_power_cut_of_the_store_s_host_holds_the_mail_and_it_is_there_at_once_afterwards(
+    posts: tuple[PostHost, PostHost],
+) -> None:
+    one, two = posts
+    store = one.fleet.lab.host("store-1")
+    loads = [Load(one, 1000, 60), Load(two, 1500, 60)]
+    loads[0].reached(20)
+    store.power_cut()
+    assert [*loads[0].end(), *loads[1].end()] == [*range(1000, 1060), *range(1500, 1560)], "Postfix goes on taking mail"
+    for each in posts:
+        until(lambda each=each: "deferred" in each.sh("postqueue -j"), "a first try that failed", 60)  # type: ignore[misc]
+    store.power_on()
+    for each in posts:
+        until(lambda each=each: each.queued() == 0, "the flush: Postfix's own next try is a minute away", 45)  # type: ignore[misc]
+    one.judge(*loads[0].answered, *loads[1].answered)
+
+
+def test_the_ledger_of_a_post_host_explains_every_mail_of_its_own(posts: tuple[PostHost, PostHost]) -> None:
+    one, _ = posts
+    one.bring_kit()
+    status, report = one.ledger()
+    assert status == 0, report
+    assert report["received"] >= 180
+    assert [report[key] for key in ("ready", "leased", "dead", "unexplained")] == [0, 0, 0, 0]
