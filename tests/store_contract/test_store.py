@@ -49,8 +49,8 @@ def test_messages_are_numbered_without_holes_in_commit_order(run: Run) -> None:
         await asyncio.gather(*(store.ingest(mail(A)) for _ in range(200)))
         found = await store.messages(inbox.id, 0, 1000)
         assert [each.seq for each in found] == list(range(1, 201))
-        assert seen == sorted(seen)
-        assert seen[-1] == 200
+        # A server hears its own notification too, and perhaps after the next commit: whoever is told keeps the highest.
+        assert max(seen) == 200
         raw = await store.bodies([each.body_id for each in found])
         assert {raw[each.body_id].split(b"\r\n")[0].decode() for each in found} == {
             f"Subject: {each.subject}" for each in found
