@@ -69,6 +69,16 @@ def test_the_batch_of_a_lost_answer_comes_again_and_ack_batch_settles_it(office:
     assert (refused.status, refused.json["error"]["code"]) == (400, "unknown_batch")
 
 
+def test_a_batch_of_another_inbox_acknowledges_nothing_here(office: Office) -> None:
+    office.send("mine")
+    office.send("theirs", to=OTHER)
+    theirs = office.receive(OTHER)["batch"]
+    held = office.receive()["items"][0]["receipt_handle"]
+    refused = office.call("POST", f"/v1/inboxes/{INBOX}/receive", {"ack_batch": theirs})
+    assert (refused.status, refused.json["error"]["code"]) == (404, "not_found")
+    assert office.ack(held, verb="nack") == ["ok"], "it is still held: nothing was acknowledged"
+
+
 def test_a_guessed_or_altered_handle_is_unknown(office: Office) -> None:
     office.send("one")
     handle = office.receive()["items"][0]["receipt_handle"]

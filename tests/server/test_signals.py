@@ -76,12 +76,15 @@ def test_a_pong_carries_the_head_of_every_stream(office: Office) -> None:
         await subscribe(ws, {"inbox": INBOX}, {"inbox": OTHER})
         await asyncio.to_thread(office.send, "one")
         cursor = (await frame(ws, "signal"))["cursor"]
-        await ws.send(json.dumps({"type": "ping", "id": 7, "ts": 1.5, "counters": {"reconnects": 3, "bad": "x"}}))
+        await ws.send(
+            json.dumps({"type": "ping", "id": 7, "ts": 1.5, "counters": {"reconnects": 3, "rtt_ms": "x", "made_up": 1}})
+        )
         pong = await frame(ws, "pong")
         assert (pong["id"], pong["ts"], pong["heads"][INBOX]) == (7, 1.5, cursor)
         assert set(pong["heads"]) == {INBOX, OTHER}
         shown = await asyncio.to_thread(office.call, "GET", "/metrics")
         assert b'restante_agent_counter{name="reconnects"} 3.0' in shown.raw
+        assert b"made_up" not in shown.raw, "a client makes no metric of its own"
 
     connect(office, work)
 

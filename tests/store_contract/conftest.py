@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import shutil
 import subprocess
@@ -13,25 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scenario import NUMBERS, POLICY, Run
 
-from restante.server.store.base import Arrival, Inbox, InboxDraft, Scan
+from restante.server.store.base import Inbox, InboxDraft
 from restante.server.store.postgres import PostgresStore
-from restante.server.store.retention import Policy
 from restante.server.store.sqlite import SqliteStore
 from restante.server.store.store import Store
-
-POLICY = Policy(retention_s=30 * 86_400, quota_bytes=1 << 20, hop_retention_s=7 * 86_400)
-NUMBERS = itertools.count(1)
-
-
-def mail(*recipients: str, text: str = "hello", message_id: str = "", hop: str | None = None) -> Arrival:
-    number = next(NUMBERS)
-    raw = f"Subject: {number}\r\n\r\n{text}\r\n".encode()
-    fingerprint = f"{message_id}{text}".encode() if message_id else b""
-    scan = Scan(
-        message_id or f"<{number}@example.org>", str(number), "a@example.net", automated=False, fingerprint=fingerprint
-    )
-    return Arrival(raw, "a@example.net", recipients, hop, scan)
 
 
 def postgresql_binaries() -> Path | None:
@@ -76,9 +62,6 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., 
     name = f"t{next(NUMBERS)}_{os.getpid()}"
     subprocess.run(["psql", f"{url} dbname=postgres", "-qc", f"CREATE DATABASE {name}"], check=True)
     return lambda policy=POLICY: PostgresStore(f"{url} dbname={name}", policy)
-
-
-Run = Callable[[Callable[[Store, Inbox], Coroutine[Any, Any, None]]], None]
 
 
 @pytest.fixture

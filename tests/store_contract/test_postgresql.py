@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 
-from conftest import NUMBERS, POLICY, mail
+from scenario import NUMBERS, POLICY, mail
+
 from restante.server.store.base import InboxDraft, Verdict
 from restante.server.store.postgres import PostgresStore
 

@@ -7,8 +7,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from scenario import POLICY, mail
 
-from conftest import POLICY, mail
 from restante.server.store import migrations
 from restante.server.store.base import InboxDraft, StoreError, Verdict
 from restante.server.store.sqlite import SqliteStore

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from scenario import POLICY, Run, mail
 
-from conftest import POLICY, Run, mail
+from restante.server.store import deliver
 from restante.server.store.base import (
     Arrival,
     Batch,
@@ -49,8 +50,8 @@ def test_messages_are_numbered_without_holes_in_commit_order(run: Run) -> None:
         await asyncio.gather(*(store.ingest(mail(A)) for _ in range(200)))
         found = await store.messages(inbox.id, 0, 1000)
         assert [each.seq for each in found] == list(range(1, 201))
-        # A server hears its own notification too, and perhaps after the next commit: whoever is told keeps the highest.
-        assert max(seen) == 200
+        assert seen == sorted(seen)
+        assert seen[-1] == 200
         raw = await store.bodies([each.body_id for each in found])
         assert {raw[each.body_id].split(b"\r\n")[0].decode() for each in found} == {
             f"Subject: {each.subject}" for each in found
@@ -223,10 +224,43 @@ def test_ack_batch_settles_what_did_arrive_and_nothing_else(run: Run) -> None:
             await store.ingest(mail(A))
         first = await store.receive(inbox.id, Receive(max_messages=2))
         leases = [each.lease for each in first.deliveries]
-        following = await store.receive(inbox.id, Receive(max_messages=1, acknowledge=(leases[0], leases[-1])))
+        following = await store.receive(
+            inbox.id, Receive(max_messages=1, acknowledge=(first.consumer_id, leases[0], leases[-1]))
+        )
         assert seqs(following) == [3]
         consumer = (await store.consumers(A))[0]
         assert (consumer.floor, consumer.in_flight) == (2, 1)
+
+    run(work)
+
+
+def test_ack_batch_of_another_consumer_settles_nothing(run: Run) -> None:
+    async def work(store: Store, inbox: Inbox) -> None:
+        await store.create_consumer(A, "audit", "earliest")
+        await store.ingest(mail(A))
+        mine = await store.receive(inbox.id, Receive())
+        theirs = await store.receive(inbox.id, Receive(consumer="audit"))
+        lease = theirs.deliveries[0].lease
+        with pytest.raises(NotFoundError, match="nothing was acknowledged"):
+            await store.receive(inbox.id, Receive(acknowledge=(theirs.consumer_id, lease, lease)))
+        assert [each.in_flight for each in await store.consumers(A)] == [1, 1]
+        assert await store.ack(inbox.id, handles(mine)) == [OK]
+
+    run(work)
+
+
+def test_an_answer_holds_only_so_many_bytes_and_the_rest_waits(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliver, "BATCH_BYTES", 5000)
+
+    async def work(store: Store, inbox: Inbox) -> None:
+        for size in (9000, 2000, 2000, 2000):
+            await store.ingest(mail(A, text="x" * size))
+        first = await store.receive(inbox.id, Receive())
+        assert (seqs(first), first.remaining) == ([1], 3), "one too large for any answer is handed over alone"
+        await store.nack(inbox.id, handles(first), delay_s=0, reason=None, attempts=5, counted=True)
+        assert seqs(await store.receive(inbox.id, Receive())) == [1]
+        assert seqs(await store.receive(inbox.id, Receive())) == [2, 3]
+        assert seqs(await store.receive(inbox.id, Receive())) == [4]
 
     run(work)
 

@@ -16,7 +16,7 @@ SUBPROTOCOL = "restante.v1"
 TICKET_PREFIX = "restante.ticket."
 FRAME_LIMIT = 64 << 10  # bytes from a client
 STREAMS_LIMIT = 1000  # inboxes on one socket
-COUNTERS_LIMIT = 32
+COUNTERS = frozenset({"reconnects", "rtt_ms", "found_by_socket", "found_by_reconciliation", "loop_lag_ms"})
 
 
 class FrameError(ValueError):
@@ -32,7 +32,7 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """`counters`: the client's own numbers, for metrics of agents that nobody can scrape."""
+    """`counters`: the client's own numbers, for metrics of agents that nobody can scrape; those in COUNTERS only."""
 
     id: int | str
     ts: float
@@ -82,10 +82,10 @@ def _ping(frame: Mapping[str, Any]) -> Ping:
     if not _is_number(ts):
         raise FrameError("ping.ts is a time in seconds")
     given = cursors if isinstance(cursors, dict) else {}
-    own = counters if isinstance(counters, dict) and len(counters) <= COUNTERS_LIMIT else {}
+    own = counters if isinstance(counters, dict) else {}
     return Ping(
         number, float(ts or 0), {inbox: _cursor(text) for inbox, text in list(given.items())[:STREAMS_LIMIT]},
-        {str(name): float(value) for name, value in own.items() if _is_number(value)},
+        {name: float(value) for name, value in own.items() if name in COUNTERS and _is_number(value)},
     )  # fmt: skip
 
 

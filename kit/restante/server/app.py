@@ -129,15 +129,10 @@ class PostOffice:
 
     def _serve(self) -> list[Coroutine[Any, Any, None]]:
         app = application(self.post)
-        for name, wrapped in (("http", app), ("admin", Admin(app))):
-            if self.sockets.get(name):
-                self._http.append(_server(wrapped, self.settings))
-        servers = [
-            server.serve(sockets=self.sockets[name])
-            for server, name in zip(
-                self._http, [name for name in ("http", "admin") if self.sockets.get(name)], strict=True
-            )
-        ]
+        apps = {"http": app, "admin": Admin(app)}
+        made = {name: _server(each, self.settings) for name, each in apps.items() if self.sockets.get(name)}
+        self._http = list(made.values())
+        servers = [server.serve(sockets=self.sockets[name]) for name, server in made.items()]
         return [
             *servers, self.post.hub.poll(), self.post.dispatcher.run(), self.post.sessions.watch(), self._every(SWEEP_S, self._sweep),
             self._every(1.0, self._recipients), self._every(RETENTION_S, self._retain), self._every(ALERT_S, self._watch().look),

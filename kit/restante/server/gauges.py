@@ -58,7 +58,7 @@ async def observe(post: Post) -> None:
     for session in post.sessions.open:
         counters.update(session.counters)
     for name, value in counters.items():
-        metrics.agents.labels(name[:40]).set(value)
+        metrics.agents.labels(name).set(value)
     try:
         rows = await post.store.read(waiting)
         free = await post.store.free_bytes()

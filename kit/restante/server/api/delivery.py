@@ -48,12 +48,11 @@ async def receive(request: Request, inbox: str, body: Receive) -> Response:
 def _wanted(post: Post, owner: Inbox, body: Receive) -> base.Receive:
     acknowledge = None
     if body.ack_batch:
-        named = post.signer.read_batch(body.ack_batch)
-        if named is None:
+        acknowledge = post.signer.read_batch(body.ack_batch)
+        if acknowledge is None:
             raise ApiError(
                 400, "unknown_batch", "ack_batch is not a batch of ours; give `batch` back as it was received"
             )
-        acknowledge = named[1:]
     return base.Receive(
         body.consumer, body.max_messages, body.visibility_timeout or owner.lease_s or post.settings.inboxes.lease_s,
         owner.attempts or post.settings.inboxes.attempts, body.worker, body.attempt_id, acknowledge,
@@ -62,14 +61,18 @@ def _wanted(post: Post, owner: Inbox, body: Receive) -> base.Receive:
 
 async def _shown(post: Post, owner: Inbox, batch: Batch) -> dict[str, Any]:
     raw = await post.store.bodies([each.summary.body_id for each in batch.deliveries]) if batch.deliveries else {}
+    size = sum(each.summary.size for each in batch.deliveries)
+    shown = await views.beside(
+        size, lambda: [views.message(each.summary, owner, raw[each.summary.body_id]) for each in batch.deliveries]
+    )
     leases = [each.lease for each in batch.deliveries]
     items = [
         {
             "receipt_handle": post.signer.handle(Handle(batch.consumer_id, each.summary.seq, each.lease)),
             "attempt": each.attempt, "first_received_at": each.first_received_at, "lease_expires_at": each.lease_expires_at,
-            "message": views.message(each.summary, owner, raw[each.summary.body_id]),
+            "message": message,
         }
-        for each in batch.deliveries
+        for each, message in zip(batch.deliveries, shown, strict=True)
     ]  # fmt: skip
     return {
         "batch": post.signer.batch(batch.consumer_id, min(leases), max(leases)) if leases else None, "items": items,

@@ -69,7 +69,8 @@ async def _message(request: Request, inbox: str, number: str) -> tuple[Inbox, Su
 @router.get("/v1/inboxes/{inbox}/messages/{message}")
 async def get_message(request: Request, inbox: str, message: str) -> Response:
     owner, found, raw = await _message(request, inbox, message)
-    return answer(views.message(found, owner, raw), headers=HARMLESS)
+    shown = await views.beside(found.size, lambda: views.message(found, owner, raw))
+    return answer(shown, headers=HARMLESS)
 
 
 @router.get("/v1/inboxes/{inbox}/messages/{message}/raw")
@@ -86,8 +87,8 @@ async def get_raw(request: Request, inbox: str, message: str) -> Response:
 @router.get("/v1/inboxes/{inbox}/messages/{message}/attachments/{attachment_id}")
 async def get_attachment(request: Request, inbox: str, message: str, attachment_id: str) -> Response:
     """Always as a download of no particular type: the declared one is in the message."""
-    _, _, raw = await _message(request, inbox, message)
-    found = attachment(raw, attachment_id)
+    _, summary, raw = await _message(request, inbox, message)
+    found = await views.beside(summary.size, lambda: attachment(raw, attachment_id))
     if found is None:
         raise NotFoundError(f"this message has no attachment {attachment_id[:60]}")
     name = _UNSAFE.sub("_", found[1] or "attachment")

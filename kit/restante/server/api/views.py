@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from restante.protocol.position import Cursor
 from restante.server.api.context import ApiError
@@ -10,6 +12,14 @@ from restante.server.handles import message_id
 from restante.server.mail.view import view
 from restante.server.settings import Settings
 from restante.server.store.base import Consumer, DeadLetter, Inbox, Summary, Token
+
+T = TypeVar("T")
+LARGE = 1 << 20  # bytes
+
+
+async def beside(size: int, work: Callable[[], T]) -> T:
+    """`work` that parses so many bytes of mail: in a thread when it could hold up heartbeats."""
+    return await asyncio.to_thread(work) if size > LARGE else work()
 
 
 def inbox(found: Inbox, settings: Settings) -> dict[str, Any]:

@@ -137,7 +137,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Receive:
-    """A request for deliveries. `acknowledge` names a batch that did arrive, as (first lease, last lease)."""
+    """A request for deliveries. `acknowledge` names a batch that did arrive: its consumer, its first and its last lease."""
 
     consumer: str = DEFAULT_CONSUMER
     max_messages: int = 10
@@ -145,7 +145,7 @@ class Receive:
     attempts: int = 5
     worker: str | None = None
     attempt_id: str | None = None
-    acknowledge: tuple[int, int] | None = None
+    acknowledge: tuple[int, int, int] | None = None
 
 
 class HandleResult(StrEnum):

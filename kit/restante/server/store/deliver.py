@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ STATES = (
     ("settled", "retention", "removed"),
 )
 RAN_OUT = "the lease ran out"
+BATCH_BYTES = 32 << 20  # of mail in one answer: a hundred of 25 MiB would fill the memory of both ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +46,17 @@ def receive(tx: Tx, inbox_id: int, request: Receive) -> Batch:
     """Hand over what is due again, then what is new. Raises NotFoundError without such a consumer."""
     consumer_id, frontier, leases = _consumer(tx, inbox_id, request.consumer)
     if request.acknowledge:
-        first, last = request.acknowledge
+        owner, first, last = request.acknowledge
+        if owner != consumer_id:
+            raise NotFoundError(
+                "ack_batch names a batch of another consumer; nothing was acknowledged, and nothing received"
+            )
         tx.run("settle_leases", consumer_id=consumer_id, first=first, last=last)
     _, head, _ = tx.one("head", inbox_id=inbox_id) or ("", 0, 1)
     if request.attempt_id and (again := _again(tx, consumer_id, inbox_id, request.attempt_id)):
         return _batch(tx, consumer_id, again, frontier, head)
-    due, dead = _due(tx, consumer_id, request)
-    fresh = range(frontier + 1, min(head, frontier + request.max_messages - len(due)) + 1)
-    found = due + [_Candidate(seq, 0, tx.now) for seq in fresh]
-    frontier = max(frontier, fresh[-1] if fresh else 0)
+    found, summaries, dead = _chosen(tx, consumer_id, inbox_id, request, range(frontier + 1, head + 1))
+    frontier = max([frontier, *(item.seq for item in found)])
     rows = [
         {
             "consumer_id": consumer_id, "seq": item.seq, "lease": leases + number, "attempts": item.attempts + 1,
@@ -63,7 +67,19 @@ def receive(tx: Tx, inbox_id: int, request: Receive) -> Batch:
     ]  # fmt: skip
     tx.many("put_delivery", rows)
     tx.run("touch_consumer", consumer_id=consumer_id, frontier=frontier, leases=leases + len(rows), now=tx.now)
-    return _batch(tx, consumer_id, _deliveries(tx, inbox_id, rows), frontier, head, dead)
+    return _batch(tx, consumer_id, _deliveries(summaries, rows), frontier, head, dead)
+
+
+def _chosen(
+    tx: Tx, consumer_id: int, inbox_id: int, request: Receive, new: range
+) -> tuple[list[_Candidate], dict[int, Summary], int]:
+    """What is due, then what is new, as far as one answer may hold; at least one. And how many died."""
+    due, dead = _due(tx, consumer_id, request)
+    found = due + [_Candidate(seq, 0, tx.now) for seq in new[: request.max_messages - len(due)]]
+    summaries = _summaries(tx, inbox_id, [item.seq for item in found])
+    sizes = itertools.accumulate(summaries[item.seq].size for item in found)
+    within = sum(size <= BATCH_BYTES for size in sizes)
+    return found[: max(1, within)], summaries, dead
 
 
 def _consumer(tx: Tx, inbox_id: int, name: str) -> tuple[int, int, int]:
@@ -78,7 +94,8 @@ def _consumer(tx: Tx, inbox_id: int, name: str) -> tuple[int, int, int]:
 def _again(tx: Tx, consumer_id: int, inbox_id: int, attempt_id: str) -> list[Delivery]:
     rows = tx.all("deliveries_of_attempt", consumer_id=consumer_id, attempt_id=attempt_id, now=tx.now)
     names = ("seq", "lease", "attempts", "ready_at", "first_received_at")
-    return _deliveries(tx, inbox_id, [dict(zip(names, row, strict=True)) for row in rows])
+    summaries = _summaries(tx, inbox_id, [row[0] for row in rows])
+    return _deliveries(summaries, [dict(zip(names, row, strict=True)) for row in rows])
 
 
 def _due(tx: Tx, consumer_id: int, request: Receive) -> tuple[list[_Candidate], int]:
@@ -116,11 +133,11 @@ def bury(tx: Tx, rows: Iterable[Sequence[Any]]) -> None:
     tx.many("delete_delivery", [{"consumer_id": row["consumer_id"], "seq": row["seq"]} for row in dead])
 
 
-def _deliveries(tx: Tx, inbox_id: int, rows: Sequence[dict[str, Any]]) -> list[Delivery]:
-    if not rows:
-        return []
-    found = tx.all("messages_among", inbox_id=inbox_id, seqs=[row["seq"] for row in rows])
-    summaries = {row[1]: Summary(*row) for row in found}
+def _summaries(tx: Tx, inbox_id: int, seqs: list[int]) -> dict[int, Summary]:
+    return {row[1]: Summary(*row) for row in tx.all("messages_among", inbox_id=inbox_id, seqs=seqs)} if seqs else {}
+
+
+def _deliveries(summaries: Mapping[int, Summary], rows: Sequence[Mapping[str, Any]]) -> list[Delivery]:
     return [
         Delivery(summaries[row["seq"]], row["lease"], row["attempts"], row["first_received_at"], row["ready_at"])
         for row in rows

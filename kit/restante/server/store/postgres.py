@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 BATCH = 256
 BATCH_BYTES = 32 << 20
 WORKERS = 4
+NOTIFY_INBOXES = 400  # a payload has less than 8000 bytes, an id at most 19 digits
 OLDEST_VERSION = 150_000
 # A connection that is stuck on a dead server is let go: libpq, 34.1.2.
 CONNECT = {
@@ -79,6 +80,7 @@ class PostgresStore(Store):
         self._open: set[psycopg.Connection[Row]] = set()
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._own_pid = 0
 
     async def start(self) -> None:
         if self._threads:
@@ -208,9 +210,13 @@ class PostgresStore(Store):
                     self._to_notify.put(None)
                     break
                 ids |= more
-            payload = ",".join(map(str, sorted(ids)[:500]))
+            waiting = sorted(ids)
             try:
-                self._mine().execute(for_psycopg("notify"), {"payload": payload})
+                connection = self._mine()
+                self._own_pid = connection.info.backend_pid
+                for start in range(0, len(waiting), NOTIFY_INBOXES):
+                    payload = ",".join(map(str, waiting[start : start + NOTIFY_INBOXES]))
+                    connection.execute(for_psycopg("notify"), {"payload": payload})
             except (psycopg.Error, StoreError) as error:
                 log.warning("a notification was lost, heartbeats and polls will show its mail: %s", error)
 
@@ -221,7 +227,9 @@ class PostgresStore(Store):
                 connection.execute("LISTEN restante")
                 while not self._stopped.is_set():
                     # The generator holds the connection until it ends.
-                    payloads = [each.payload for each in connection.notifies(timeout=0.5, stop_after=1)]
+                    heard = list(connection.notifies(timeout=0.5, stop_after=1))
+                    # What this server committed it has told already, in order.
+                    payloads = [each.payload for each in heard if each.pid != self._own_pid]
                     if ids := {int(number) for payload in payloads for number in payload.split(",")}:
                         self._heard(ids)
             except (psycopg.Error, StoreError) as error:
