@@ -11,7 +11,7 @@ from office import Office, serving, settings
 
 from restante.server import app
 from restante.server.settings import Postfix, StoreSettings
-from restante.server.store.base import StoreError
+from restante.server.store.base import StoreError, Verdict
 from restante.server.store.sqlite import SqliteStore
 
 
@@ -70,6 +70,37 @@ def test_after_an_outage_of_the_store_the_queue_is_flushed_once(
             flushed(office)
     assert flushed(office)
     assert not flushed(office)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.unavailable, Verdict.no_space])
+def test_a_mail_that_was_sent_back_to_the_queue_is_fetched_though_no_look_found_the_store_away(
+    office: Office, monkeypatch: pytest.MonkeyPatch, verdict: Verdict
+) -> None:
+    """A commit that was stuck on a dead connection fails after the store is back."""
+
+    async def refused(_: object) -> list[Verdict]:
+        return [verdict]
+
+    with monkeypatch.context() as during:
+        during.setattr(office.office.post.store, "ingest", refused)
+        office.run(office.office._deliver(None))
+    assert flushed(office)
+    assert not flushed(office)
+
+
+def test_a_mail_that_is_never_taken_does_not_flush_at_every_look(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(_: object) -> list[Verdict]:
+        return [Verdict.unavailable]
+
+    monkeypatch.setattr(office.office.post.store, "ingest", refused)
+    office.run(office.office._deliver(None))
+    assert flushed(office)
+    office.run(office.office._deliver(None))
+    assert not flushed(office)
+    monkeypatch.setattr(app, "FLUSH_PAUSE_S", 0.0)
+    assert flushed(office)
 
 
 def test_after_a_start_that_waited_for_its_store_the_queue_is_flushed(

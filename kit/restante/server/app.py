@@ -36,6 +36,8 @@ RETRY_S = 2.0
 SWEEP_S = 15.0
 RETENTION_S = 300.0
 ALERT_S = 30.0
+FLUSH_PAUSE_S = 5.0  # one mail that the store never takes must not make Postfix try its whole queue every second
+MTA_KEEPS = {Verdict.unavailable, Verdict.no_space}
 
 
 def open_store(settings: Settings) -> Store:
@@ -74,6 +76,7 @@ class PostOffice:
         self._stop = asyncio.Event()
         self._map = Recipients(settings.postfix.recipients) if settings.postfix.recipients else None
         self._away = False  # the store could not take mail, so some may wait in Postfix's queue
+        self._flushed_at = -FLUSH_PAUSE_S
 
     async def run(self) -> None:
         """Serve until `stop`, then drain."""
@@ -156,6 +159,7 @@ class PostOffice:
     async def _deliver(self, arrival: Arrival) -> list[Verdict]:
         with self.post.metrics.commit.time():
             verdicts = await self.post.store.ingest(arrival)
+        self._away = self._away or not MTA_KEEPS.isdisjoint(verdicts)
         for verdict in verdicts:
             self.post.metrics.arrivals.labels(verdict).inc()
         return verdicts
@@ -193,10 +197,10 @@ class PostOffice:
         free = await self.post.store.free_bytes()
         full = free is not None and free < self.settings.store.free_space_floor
         await asyncio.to_thread(self._map.update, rows, self.settings.inboxes.quota_bytes, full=full)
-        if full:
-            self._away = True
-        elif self._away:
-            self._away = False
+        self._away = self._away or full
+        now = asyncio.get_running_loop().time()
+        if self._away and not full and now >= self._flushed_at + FLUSH_PAUSE_S:
+            self._away, self._flushed_at = False, now
             (self.settings.server.data / "flush").touch()  # a unit watches it: Postfix delivers what waits at once
 
     async def _retain(self) -> None:
