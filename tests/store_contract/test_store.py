@@ -438,3 +438,38 @@ def test_settings_that_make_a_commit_durable_are_read_from_the_engine(run: Run) 
         )
 
     run(work)
+
+
+def test_a_mail_that_the_engine_refuses_takes_no_other_with_it(run: Run) -> None:
+    async def work(store: Store, inbox: Inbox) -> None:
+        good = mail(A)
+        broken = Arrival(good.raw, good.envelope_from, (A,), None, Scan("", "\ud800", "", automated=False, fingerprint=b""))
+        found = await asyncio.gather(
+            *(store.ingest(each) for each in (mail(A), broken, mail(A), mail(A))), return_exceptions=True
+        )
+        assert [found[0], *found[2:]] == [[Verdict.stored]] * 3
+        assert isinstance(found[1], Exception) or found[1] == [Verdict.unavailable]
+        assert (await store.head(inbox.id))[1] == 3
+
+    run(work)
+
+
+def test_looking_whether_something_is_ready_agrees_with_receiving(run: Run) -> None:
+    async def work(store: Store, inbox: Inbox) -> None:
+        async def ready() -> bool:
+            return await store.anything_ready(inbox.id, "default")
+
+        assert not await ready()
+        await store.ingest(mail(A))
+        assert await ready()
+        batch = await store.receive(inbox.id, Receive(lease_s=60))
+        assert not await ready()
+        later(store, 61)
+        assert await ready()
+        await store.receive(inbox.id, Receive())
+        await store.ack(inbox.id, handles(batch))
+        assert not await ready()
+        await store.seek(inbox.id, "default", 0)
+        assert await ready()
+
+    run(work)

@@ -17,6 +17,7 @@ from restante.server.api.errors import answer
 from restante.server.api.inboxes import post_of
 from restante.server.api.schemas import Ack, Extend, Nack, Receive, Redrive
 from restante.server.handles import read_message_id
+from restante.server.push.hub import Waiter
 from restante.server.store import base
 from restante.server.store.base import Batch, Handle, HandleResult, Inbox
 
@@ -37,12 +38,22 @@ async def receive(request: Request, inbox: str, body: Receive) -> Response:
             left = end - time.monotonic()
             if batch.deliveries or left <= 0 or post.hub.draining.is_set():
                 break
-            due = (batch.next_ready_at or float("inf")) - post.store.clock.now()
-            await waiter.wait(min(left, max(due, 0.01), AGAIN_S))
+            await _something(post, waiter, owner, wanted.consumer, batch.next_ready_at, end)
             if await request.is_disconnected():
                 return answer({})  # nobody is there to take a lease
     post.metrics.received.inc(len(batch.deliveries))
     return answer(await _shown(post, owner, batch))
+
+
+async def _something(
+    post: Post, waiter: Waiter, owner: Inbox, consumer: str, ready_at: float | None, end: float
+) -> None:
+    """Until there may be a message to hand over, or `end`. Looking costs a read, where `receive` would commit each time."""
+    while (left := end - time.monotonic()) > 0 and not post.hub.draining.is_set():
+        due = (ready_at or float("inf")) - post.store.clock.now()
+        await waiter.wait(min(left, max(due, 0.01), AGAIN_S))
+        if await post.store.anything_ready(owner.id, consumer):
+            return
 
 
 def _wanted(post: Post, owner: Inbox, body: Receive) -> base.Receive:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from restante.server.store.base import Arrival, Verdict
-from restante.server.store.tx import Tx
+from restante.server.store.tx import Row, Tx
 
 ADDRESS_LIMIT = 320
 
@@ -29,35 +29,51 @@ def ingest(tx: Tx, arrivals: Sequence[Arrival], quota_bytes: int) -> tuple[list[
 
     `quota_bytes` is for inboxes that have none of their own. The same mail to one inbox under two recipients is one message.
     """
-    places = _places(tx, arrivals, quota_bytes)
-    known = _known(tx, arrivals)
-    _repeats(tx, arrivals, places)
-    bodies, messages, hops = [], [], []
-    numbers: Iterator[int] = iter([row[0] for row in tx.all("next_bodies", count=len(arrivals))])
-    verdicts = []
-    for arrival in arrivals:
-        body_id = next(numbers)
-        found, into = [], []
-        for recipient in arrival.recipients:
-            place = places.get(canonical(recipient))
-            verdict = _judge(arrival, place, known)
-            found.append(verdict)
-            if verdict is Verdict.stored and place:
-                if arrival.hop:
-                    known.add((arrival.hop, place.id))
-                    hops.append({"identity": arrival.hop, "inbox_id": place.id, "at": tx.now})
-                into.append((place, recipient))
-        unique = {place.id: (place, recipient) for place, recipient in into}
-        messages += [_message(tx, arrival, body_id, *where) for where in unique.values()]
-        if unique:
-            bodies.append({"id": body_id, "raw": arrival.raw})
-        verdicts.append(found)
-    tx.many("insert_bodies", bodies)
-    tx.many("insert_messages", messages)
-    tx.many("insert_hops", hops)
+    inboxes = tx.ask("inboxes_for_arrivals", addresses=_addresses(arrivals))  # locked: what is asked next, holds
+    hops_known = tx.ask("hops_known", identities=sorted({arrival.hop for arrival in arrivals if arrival.hop}))
+    repeats = tx.ask("repeats", **_fingerprints(arrivals))
+    next_bodies = tx.ask("next_bodies", count=len(arrivals))
+    places = _places(inboxes(), repeats(), quota_bytes)
+    known = {(identity, inbox) for identity, inbox in hops_known()}
+    numbers = [row[0] for row in next_bodies()]
+
+    rows = _Rows()
+    verdicts = [
+        rows.add(tx.now, arrival, number, places, known) for arrival, number in zip(arrivals, numbers, strict=True)
+    ]
+    tx.many("insert_bodies", rows.bodies)
+    tx.many("insert_messages", rows.messages)
+    tx.many("insert_hops", rows.hops)
     grown = [place for place in places.values() if place.added]
     tx.many("update_positions", [{"inbox_id": p.id, "head": p.head, "bytes": p.added} for p in grown])
     return verdicts, {place.id: place.head for place in grown}
+
+
+@dataclass
+class _Rows:
+    """What a batch puts into the store."""
+
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    hops: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(
+        self, now: float, arrival: Arrival, body_id: int, places: dict[str, _Place], known: set[tuple[str, int]]
+    ) -> list[Verdict]:
+        verdicts, into = [], {}
+        for recipient in arrival.recipients:
+            place = places.get(canonical(recipient))
+            verdict = _judge(arrival, place, known)
+            verdicts.append(verdict)
+            if verdict is Verdict.stored and place:
+                into[place.id] = place, recipient
+                if arrival.hop:
+                    known.add((arrival.hop, place.id))
+                    self.hops.append({"identity": arrival.hop, "inbox_id": place.id, "at": now})
+        self.messages += [_message(now, arrival, body_id, *where) for where in into.values()]
+        if into:
+            self.bodies.append({"id": body_id, "raw": arrival.raw})
+        return verdicts
 
 
 def canonical(address: str) -> str:
@@ -65,34 +81,29 @@ def canonical(address: str) -> str:
     return address.strip().lower()[:ADDRESS_LIMIT]
 
 
-def _places(tx: Tx, arrivals: Sequence[Arrival], quota_bytes: int) -> dict[str, _Place]:
-    wanted = sorted({canonical(recipient) for arrival in arrivals for recipient in arrival.recipients})
-    rows = tx.all("inboxes_for_arrivals", addresses=wanted)
-    return {
+def _addresses(arrivals: Sequence[Arrival]) -> list[str]:
+    return sorted({canonical(recipient) for arrival in arrivals for recipient in arrival.recipients})
+
+
+def _fingerprints(arrivals: Sequence[Arrival]) -> dict[str, list[str]]:
+    """Which mail may have come to which address before."""
+    pairs = sorted(
+        {
+            (canonical(recipient), arrival.scan.fingerprint.hex())
+            for arrival in arrivals if arrival.scan.fingerprint for recipient in arrival.recipients
+        }
+    )  # fmt: skip
+    return {"addresses": [pair[0] for pair in pairs], "fingerprints": [pair[1] for pair in pairs]}
+
+
+def _places(inboxes: list[Row], repeats: list[Row], quota_bytes: int) -> dict[str, _Place]:
+    places = {
         address: _Place(inbox_id, head, used, quota_bytes if quota is None else quota)
-        for inbox_id, address, head, used, quota in rows
+        for inbox_id, address, head, used, quota in inboxes
     }
-
-
-def _known(tx: Tx, arrivals: Sequence[Arrival]) -> set[tuple[str, int]]:
-    identities = sorted({arrival.hop for arrival in arrivals if arrival.hop})
-    return (
-        {(identity, inbox) for identity, inbox in tx.all("hops_known", identities=identities)} if identities else set()
-    )
-
-
-def _repeats(tx: Tx, arrivals: Sequence[Arrival], places: dict[str, _Place]) -> None:
-    pairs = {
-        (place.id, arrival.scan.fingerprint.hex())
-        for arrival in arrivals if arrival.scan.fingerprint
-        for recipient in arrival.recipients if (place := places.get(canonical(recipient)))
-    }  # fmt: skip
-    if not pairs:
-        return
-    inboxes, fingerprints = zip(*sorted(pairs), strict=True)
-    by_id = {place.id: place for place in places.values()}
-    for inbox_id, fingerprint, seq in tx.all("repeats", inbox_ids=list(inboxes), fingerprints=list(fingerprints)):
-        by_id[inbox_id].seen[fingerprint] = seq
+    for address, fingerprint, seq in repeats:
+        places[address].seen[fingerprint] = seq
+    return places
 
 
 def _judge(arrival: Arrival, place: _Place | None, known: set[tuple[str, int]]) -> Verdict:
@@ -105,13 +116,13 @@ def _judge(arrival: Arrival, place: _Place | None, known: set[tuple[str, int]]) 
     return Verdict.stored
 
 
-def _message(tx: Tx, arrival: Arrival, body_id: int, place: _Place, recipient: str) -> dict[str, Any]:
+def _message(now: float, arrival: Arrival, body_id: int, place: _Place, recipient: str) -> dict[str, Any]:
     place.head += 1
     place.added += len(arrival.raw)
     scan, fingerprint = arrival.scan, arrival.scan.fingerprint.hex()
     first = place.seen.setdefault(fingerprint, place.head) if fingerprint else place.head
     return {
-        "inbox_id": place.id, "seq": place.head, "body_id": body_id, "size": len(arrival.raw), "received_at": tx.now,
+        "inbox_id": place.id, "seq": place.head, "body_id": body_id, "size": len(arrival.raw), "received_at": now,
         "envelope_from": arrival.envelope_from, "delivered_to": recipient, "message_id": scan.message_id,
         "subject": scan.subject, "sender": scan.sender, "automated": scan.automated, "fingerprint": fingerprint,
         "duplicate_of": None if first == place.head else first,

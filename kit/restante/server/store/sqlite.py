@@ -46,6 +46,9 @@ class SqliteTx:
     def all(self, statement: str, /, **parameters: Any) -> list[Row]:
         return self._run(self._sql[statement], _plain(parameters)).fetchall()
 
+    def ask(self, statement: str, /, **parameters: Any) -> Callable[[], list[Row]]:
+        return self._run(self._sql[statement], _plain(parameters)).fetchall
+
     def one(self, statement: str, /, **parameters: Any) -> Row | None:
         rows = self._run(self._sql[statement], _plain(parameters)).fetchall()
         return rows[0] if rows else None

@@ -112,6 +112,10 @@ class Store(abc.ABC):
     async def receive(self, inbox_id: int, request: Receive) -> Batch:
         return await self.write(lambda tx: deliver.receive(tx, inbox_id, request))
 
+    async def anything_ready(self, inbox_id: int, consumer: str) -> bool:
+        """Whether a receive would bring something now."""
+        return bool(await self.read(lambda tx: tx.one("anything_ready", inbox_id=inbox_id, name=consumer, now=tx.now)))
+
     async def ack(self, inbox_id: int, handles: Sequence[Handle]) -> list[HandleResult]:
         return await self.write(lambda tx: deliver.acknowledge(tx, inbox_id, handles))
 

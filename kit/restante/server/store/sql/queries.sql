@@ -117,6 +117,11 @@ WHERE consumer_id = :consumer_id AND ready_at <= :now ORDER BY ready_at, seq LIM
 -- name: count_due
 SELECT count(*) FROM delivery WHERE consumer_id = :consumer_id AND ready_at <= :now
 
+-- name: anything_ready
+SELECT 1 FROM consumer c JOIN inbox i ON i.id = c.inbox_id
+WHERE c.inbox_id = :inbox_id AND c.name = :name
+    AND (c.frontier < i.head OR EXISTS (SELECT 1 FROM delivery d WHERE d.consumer_id = c.id AND d.ready_at <= :now))
+
 -- name: next_ready
 SELECT min(ready_at) FROM delivery WHERE consumer_id = :consumer_id
 

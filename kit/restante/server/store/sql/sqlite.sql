@@ -7,9 +7,9 @@ SELECT id, address, head, used_bytes, quota_bytes FROM inbox WHERE address IN (S
 SELECT identity, inbox_id FROM hop WHERE identity IN (SELECT value FROM json_each(:identities))
 
 -- name: repeats
-SELECT message.inbox_id, message.fingerprint, min(message.seq)
-FROM json_each(:inbox_ids) AS i JOIN json_each(:fingerprints) AS f ON f.key = i.key CROSS JOIN message
-    ON message.inbox_id = i.value AND message.fingerprint = f.value AND message.fingerprint <> ''
+SELECT inbox.address, message.fingerprint, min(message.seq)
+FROM json_each(:addresses) AS a JOIN json_each(:fingerprints) AS f ON f.key = a.key CROSS JOIN inbox ON inbox.address = a.value
+CROSS JOIN message ON message.inbox_id = inbox.id AND message.fingerprint = f.value AND message.fingerprint <> ''
 GROUP BY message.inbox_id, message.fingerprint
 
 -- name: next_bodies
