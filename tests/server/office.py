@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import ipaddress
 import json
 import smtplib
 import socket
@@ -19,6 +20,7 @@ from typing import Any
 import uvloop
 
 from restante.server.app import PostOffice, running
+from restante.server.push import webhook
 from restante.server.settings import Inboxes, Server, Settings, StoreSettings, Webhooks
 
 INBOX, OTHER = "support@example.org", "sales@example.org"
@@ -38,9 +40,11 @@ def settings(folder: Path, **sections: Any) -> Settings:
 
 
 @contextmanager
-def process(folder: Path, *before: str) -> Iterator[tuple[subprocess.Popen[str], Office]]:
+def process(
+    folder: Path, *before: str, retention_s: int = 30 * 86_400
+) -> Iterator[tuple[subprocess.Popen[str], Office]]:
     """The same as a process of its own, to be killed. `before`: a command that runs it, such as strace."""
-    argv = [*before, sys.executable, __file__, str(folder)]
+    argv = [*before, sys.executable, __file__, str(folder), str(retention_s)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as made:
         try:
             assert made.stdout
@@ -50,9 +54,14 @@ def process(folder: Path, *before: str) -> Iterator[tuple[subprocess.Popen[str],
             made.kill()
 
 
-async def _serve(folder: Path) -> None:
+async def _serve(folder: Path, retention_s: int) -> None:
+    webhook.TIMEOUT_S = 1  # whoever kills it waits for the end of its claims
+    sections: dict[str, Any] = {
+        "inboxes": Inboxes(domains=(DOMAIN,), predefined=(INBOX, OTHER), retention_s=retention_s),
+        "webhooks": Webhooks(allow=(ipaddress.IPv4Network("127.0.0.0/8"),), https_only=False),
+    }
     sockets = {name: [socket.create_server(("127.0.0.1", 0))] for name in ("http", "smtp", "lmtp")}
-    async with running(settings(folder), sockets) as office:
+    async with running(settings(folder, **sections), sockets) as office:
         token = (await office.post.store.add_token("test", admin=True, scopes={}))[0]
         ports = {f"{name}_port": found[0].getsockname()[1] for name, found in sockets.items()}
         print(json.dumps({**ports, "token": token}), flush=True)
@@ -152,4 +161,4 @@ def serving(configuration: Settings) -> Iterator[Office]:
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(Path(sys.argv[1])))
+    uvloop.run(_serve(Path(sys.argv[1]), int(sys.argv[2])))

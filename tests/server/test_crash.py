@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+import queue
 import signal
 import socket
+import sqlite3
 import threading
+import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 from office import INBOX, Office, process
@@ -111,3 +115,52 @@ def test_a_kill_between_receive_and_ack_brings_the_mail_again(tmp_path: Path) ->
         again = office.receive(wait_seconds=10)["items"]
         assert [(item["message"]["subject"], item["attempt"]) for item in again] == [("two", 2)]
         assert office.ack(handles[1]) == ["expired"], "the lease of before the kill is not the one of now"
+
+
+def test_a_kill_during_a_webhook_attempt_has_it_sent_again_under_the_same_name(tmp_path: Path) -> None:
+    """The receiver has it, and its answer was never read: it must get it again, and can tell by webhook-id."""
+    heard: queue.SimpleQueue[str] = queue.SimpleQueue()
+    with socket.create_server(("127.0.0.1", 0)) as receiver:
+
+        def silent() -> socket.socket:
+            connection, _ = receiver.accept()
+            request = connection.recv(65536).decode()
+            heard.put(next(line.split()[1] for line in request.splitlines() if line.startswith("webhook-id")))
+            return connection
+
+        receiver.settimeout(30)
+        with process(tmp_path) as (server, office):
+            url = f"http://127.0.0.1:{receiver.getsockname()[1]}/"
+            assert office.call("POST", "/v1/webhooks", {"url": url, "inbox_ids": [INBOX]}).status == 201
+            office.send("one")
+            with silent():
+                os.kill(server.pid, signal.SIGKILL)
+        with process(tmp_path) as (_, office):
+            silent().close()
+            assert [item["message"]["subject"] for item in office.receive()["items"]] == ["one"]
+    assert heard.get() == heard.get()
+
+
+def test_a_kill_during_retention_removes_nothing_but_what_is_settled(tmp_path: Path) -> None:
+    kept, gone = 50, 600
+    with process(tmp_path) as (_, office):
+        office.send(*map(str, range(gone + kept)))
+        for _ in range(gone // 100):
+            office.ack(*(item["receipt_handle"] for item in office.receive(max_messages=100)["items"]))
+    with process(tmp_path, retention_s=0) as (server, _):
+        until(tmp_path / "store.sqlite", "SELECT max(oldest) > 1 FROM inbox")
+        os.kill(server.pid, signal.SIGKILL)
+    with process(tmp_path, retention_s=0) as (_, office):
+        until(tmp_path / "store.sqlite", f"SELECT max(oldest) = {gone + 1} FROM inbox")
+        assert everything(office) == Counter(str(number) for number in range(gone, gone + kept))
+    with closing(sqlite3.connect(tmp_path / "store.sqlite")) as store:
+        sizes = "SELECT (SELECT sum(length(raw)) FROM body), (SELECT sum(size) FROM message), (SELECT sum(used_bytes) FROM inbox)"
+        bodies, messages, used = store.execute(sizes).fetchone()
+        assert bodies == messages == used
+
+
+def until(path: Path, question: str) -> None:
+    deadline = time.monotonic() + 30
+    with closing(sqlite3.connect(path, isolation_level=None)) as store:
+        while store.execute(question).fetchone() != (1,):
+            assert time.monotonic() < deadline, question
