@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import json
 import types
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pydantic import BaseModel
 
 from restante import resources
 from restante.cli.facts import gather
-from restante.cli.main import VERBS
+from restante.cli.main import VERBS, main
 from restante.cli.report import CAUSES
 from restante.plan.build import build
 from restante.plan.profiles import known
@@ -157,7 +156,8 @@ def _paths() -> str:
 def _command() -> str:
     parts = ["# The command\n\nExit status: 0 done, 1 something was found or failed, 2 the input is wrong.\n"]
     for verb in VERBS:
-        command: click.Command = importlib.import_module(f"restante.cli.{verb.replace('-', '_')}").command
+        command = main.get_command(click.Context(main), verb)
+        assert command, verb
         commands = (
             [(f"{verb} {name}", inner) for name, inner in command.commands.items()]
             if isinstance(command, click.Group)

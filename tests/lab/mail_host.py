@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shlex
 import subprocess
 import sys
-import tarfile
 import threading
 from collections import Counter
 from pathlib import Path
@@ -17,7 +15,6 @@ from test_examples import Fleet, until
 
 INBOX = "support@example.org"
 HERE = Path(__file__).parent
-KIT_NEEDS = ("click", "cryptography", "jinja2", "markupsafe", "pydantic", "pydantic_core", "yaml")
 STATE = "/var/lib/restante/post"
 
 
@@ -93,28 +90,9 @@ class PostHost:
         code = f"import sqlite3; d = sqlite3.connect('{STATE}/store.sqlite'); print(d.execute({statement!r}).rowcount); d.commit()"
         return int(self.sh(f"runuser -u restante-post -- python3 -c {shlex.quote(code)}"))
 
-    def bring_kit(self) -> None:
-        """The command itself, on a host of this machine's own Python version, as an operator who installed it there has it."""
-        site = Path(sys.executable).parent.parent / f"lib/python3.{sys.version_info.minor}/site-packages"
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-            tar.add(HERE.parent.parent / "kit/restante", "restante")
-            for path in (path for name in KIT_NEEDS for path in site.glob(f"{name}*")):
-                tar.add(path, path.name)
-            for path in [
-                *site.glob("*.py"),
-                *site.glob("annotated_types"),
-                *site.glob("typing_inspection"),
-                *site.glob("*cffi*"),
-            ]:
-                tar.add(path, path.name)
-        ssh = [*self.fleet.lab.prefix(), "ssh", "-F", str(self.fleet.lab.ssh_config), self.name]
-        unpack = "mkdir -p /opt/kit && tar -C /opt/kit -xzf -"
-        subprocess.run([*ssh, unpack], input=buffer.getvalue(), check=True, timeout=60, capture_output=True)
-
     def ledger(self) -> tuple[int, dict[str, Any]]:
-        """Exit status and report of `restante ledger`."""
-        done = self.machine.exec(["env", "PYTHONPATH=/opt/kit", "python3", "-m", "restante", "ledger", "--json"])
+        """Exit status and report of the host's own `restante ledger`."""
+        done = self.machine.exec(["restante", "ledger", "--json"])
         assert done.stdout, done.stderr
         return done.returncode, json.loads(done.stdout)
 

@@ -237,8 +237,15 @@ def test_ten_thousand_mails_wait_for_one_inbox_and_a_kill_among_them_changes_not
     assert len({message["message_id"] for message in found}) == len(found) == 10_000
 
 
+def test_the_host_itself_has_the_verbs_of_its_post_office_and_no_other(host: PostHost) -> None:
+    token = host.sh(f"restante token create crm --allow {INBOX}=read")
+    listing = f"curl -s -H 'Authorization: Bearer {token}' http://127.0.0.1:8025/v1/inboxes/{INBOX}/messages"
+    assert '"items"' in host.sh(listing)
+    assert INBOX in host.sh("restante inbox list")
+    assert "deploy" not in host.sh("restante --help")
+
+
 def test_the_ledger_explains_every_mail_and_names_one_that_no_commit_holds(host: PostHost) -> None:
-    host.bring_kit()
     status, report = host.ledger()
     assert status == 0, report
     assert report["received"] > 10_300
@@ -293,7 +300,6 @@ def test_a_power_cut_of_the_store_s_host_holds_the_mail_and_it_is_there_at_once_
 
 def test_the_ledger_of_a_post_host_explains_every_mail_of_its_own(posts: tuple[PostHost, PostHost]) -> None:
     one, _ = posts
-    one.bring_kit()
     status, report = one.ledger()
     assert status == 0, report
     assert report["received"] >= 180

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import random
 import queue
+import random
 import signal
 import socket
 import sqlite3

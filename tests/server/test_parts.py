@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from office import INBOX, serving, settings
 
-from restante.cli.ledger import read_log, unexplained
+from restante.cli.mailbox.ledger import read_log, unexplained
 from restante.errors import InputError
 from restante.protocol import codes
 from restante.protocol.heartbeat import Timing

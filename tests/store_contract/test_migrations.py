@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,7 +37,7 @@ asyncio.run(SqliteStore(Path(sys.argv[2]), POLICY).start())
 
 
 @pytest.fixture
-def version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., None]]:
+def version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
     """Makes this process the server of a version: with all migrations and one more, or with those that there are."""
     real = statements.SQL
     later = Path(shutil.copytree(real, tmp_path / "later"))
@@ -47,7 +47,7 @@ def version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callabl
             (later / engine / "999_next.sql").write_text(more or "")
         monkeypatch.setattr(statements, "SQL", later if more else real)
 
-    yield be
+    return be
 
 
 def test_mail_is_taken_while_another_server_migrates_and_by_the_server_before_it_afterwards(

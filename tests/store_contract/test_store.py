@@ -443,7 +443,9 @@ def test_settings_that_make_a_commit_durable_are_read_from_the_engine(run: Run) 
 def test_a_mail_that_the_engine_refuses_takes_no_other_with_it(run: Run) -> None:
     async def work(store: Store, inbox: Inbox) -> None:
         good = mail(A)
-        broken = Arrival(good.raw, good.envelope_from, (A,), None, Scan("", "\ud800", "", automated=False, fingerprint=b""))
+        broken = Arrival(
+            good.raw, good.envelope_from, (A,), None, Scan("", "\ud800", "", automated=False, fingerprint=b"")
+        )
         found = await asyncio.gather(
             *(store.ingest(each) for each in (mail(A), broken, mail(A), mail(A))), return_exceptions=True
         )

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from restante.cli.session import bundle_at, json_option, spec_argument
+from restante.cli.options import json_option
+from restante.cli.session import bundle_at, spec_argument
 from restante.deploy.playbook import Outcome, deploy
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from restante.cli.session import json_option, lab_for, spec_argument
+from restante.cli.options import json_option
+from restante.cli.session import lab_for, spec_argument
 from restante.lab.lab import Lab
 from restante.lab.machine import lab_directory
 

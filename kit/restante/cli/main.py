@@ -1,8 +1,12 @@
-"""The command `restante`: a verb is a module of this folder, imported only when it is called."""
+"""The command `restante`: a verb is a module of this folder or of mailbox/, imported only when it is called.
+
+A post host has the second kind alone, and is told of no other.
+"""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 
@@ -41,17 +45,24 @@ class Verbs(click.Group):
     """Lists the verbs without importing them, so that --help answers at once."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
+        return [name for name in VERBS if _module(name)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
+        module = _module(cmd_name) if cmd_name in VERBS else None
+        if module is None:
             return None
-        command: click.Command = importlib.import_module(f"restante.cli.{cmd_name.replace('-', '_')}").command
+        command: click.Command = importlib.import_module(module).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+            formatter.write_dl([(name, VERBS[name]) for name in self.list_commands(ctx)])
+
+
+def _module(verb: str) -> str | None:
+    """Where the verb is, when this installation has it."""
+    names = (f"{package}.{verb.replace('-', '_')}" for package in ("restante.cli", "restante.cli.mailbox"))
+    return next((name for name in names if importlib.util.find_spec(name)), None)
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from restante.cli.session import bundle_for, json_option, spec_argument
+from restante.cli.options import json_option
+from restante.cli.session import bundle_for, spec_argument
 
 
 @click.command("render")

@@ -20,7 +20,6 @@ from restante.render.write import changed_by_hand, write
 from restante.spec.load import load
 
 spec_argument = click.argument("spec", type=click.Path(path_type=Path))
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a script.")
 
 
 def plan_for(spec: Path) -> Plan:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from restante.cli.session import json_option, plan_for, spec_argument
+from restante.cli.options import json_option
+from restante.cli.session import plan_for, spec_argument
 from restante.errors import SpecError
 
 

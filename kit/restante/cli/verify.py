@@ -13,7 +13,8 @@ from typing import Any
 import click
 
 from restante.cli import report
-from restante.cli.session import bundle_at, json_option, lab_for, spec_argument
+from restante.cli.options import json_option
+from restante.cli.session import bundle_at, lab_for, spec_argument
 from restante.errors import FoundError, InputError
 
 _USAGE_ERROR = 4  # pytest's exit status for wrong arguments

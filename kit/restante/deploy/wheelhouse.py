@@ -20,8 +20,12 @@ from pathlib import Path
 from restante import resources
 from restante.errors import InputError
 
-# What the runtime is made of: server imports protocol and errors, and nothing else of ours (pyproject.toml, importlinter).
-PARTS = ("__init__.py", "errors.py", "protocol", "server")
+# What the runtime is made of: server imports protocol and errors, and nothing else of ours; the verbs of a running post office
+# import these and what of cli/ is named here (pyproject.toml, importlinter).
+PARTS = (
+    "__init__.py", "__main__.py", "errors.py", "protocol", "server",
+    "cli/__init__.py", "cli/main.py", "cli/options.py", "cli/mailbox",
+)  # fmt: skip
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 GLIBC = 36  # Debian 12 has 2.36; pip takes no range of manylinux tags, so each is named
 PIP_LIMIT_S = 600
@@ -39,7 +43,7 @@ def release() -> str:
 def package() -> dict[str, bytes]:
     """Our own files: path below the release folder -> bytes."""
     root = resources.package()
-    found = (path for part in PARTS for path in ([root / part] if "." in part else (root / part).rglob("*")))
+    found = (path for part in PARTS for path in ([root / part] if part.endswith(".py") else (root / part).rglob("*")))
     return {
         f"restante/{path.relative_to(root)}": path.read_bytes()
         for path in sorted(found)

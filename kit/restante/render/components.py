@@ -11,6 +11,7 @@ from restante.render.manifest import Component
 from restante.spec.model import Service
 
 LIBRARY = "/usr/local/lib/restante"
+PROGRAMS = (f"{LIBRARY}/", "/usr/local/sbin/")
 SERVER = "restante-server.service"
 _QMGR_GENERATION = "tr '\\0' '\\n' < /proc/$(pgrep -o -x qmgr)/cmdline | sed -n 's/^mail_name=//p'"
 _NFT_GENERATION = r"nft list table inet restante | sed -n 's/.*chain generation_\([0-9a-f]*\).*/\1/p'"

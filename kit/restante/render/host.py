@@ -87,7 +87,7 @@ def _file(component: Component, target: str, text: str) -> File:
         return File(component.name, text.encode(), "0640", group=mail.USER)
     if target.endswith("/pg_hba.conf"):
         return File(component.name, text.encode(), "0640", "postgres", "postgres")
-    return File(component.name, text.encode(), "0755" if target.startswith(f"{components.LIBRARY}/") else "0644")
+    return File(component.name, text.encode(), "0755" if target.startswith(components.PROGRAMS) else "0644")
 
 
 def _carried(plan: Plan, host: HostPlan, component: Component, name: str) -> Iterator[tuple[str, File]]:

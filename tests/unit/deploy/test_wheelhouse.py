@@ -18,7 +18,10 @@ from restante.errors import InputError
 def test_the_release_holds_the_runtime_and_nothing_of_the_kit() -> None:
     names = set(wheelhouse.package())
     assert {"restante/__init__.py", "restante/errors.py", "restante/server/__init__.py"} <= names
-    assert {name.split("/")[1] for name in names} == set(wheelhouse.PARTS)
+    parts = {f"restante/{part}" for part in wheelhouse.PARTS}
+    assert {name for name in names if not any(name == part or name.startswith(f"{part}/") for part in parts)} == set()
+    assert "restante/cli/mailbox/ledger.py" in names
+    assert "restante/cli/deploy.py" not in names
     assert not any("__pycache__" in name for name in names)
 
 

@@ -158,6 +158,8 @@ class _Connection(asyncio.Protocol):
         self._advance(self._session.answer(verdicts))
         if self._delivery is None:
             self._resume("delivery")
+            if self._server.draining:
+                self.drain()  # nobody has to send a command first
 
     def _send(self) -> None:
         replies = self._session.take()

@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from restante.cli.client import Client, connected, path, show
-from restante.cli.session import json_option
+from restante.cli.mailbox.client import Client, connected, path, show
+from restante.cli.options import json_option
 from restante.errors import FoundError
 
 CHUNK = 1000

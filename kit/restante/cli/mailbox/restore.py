@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from restante.cli.inbox import when
+from restante.cli.mailbox.inbox import when
 
 
 @click.command("restore")

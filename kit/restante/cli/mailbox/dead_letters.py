@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from restante.cli.client import Client, connected, path, show, table
-from restante.cli.inbox import when
-from restante.cli.session import json_option
+from restante.cli.mailbox.client import Client, connected, path, show, table
+from restante.cli.mailbox.inbox import when
+from restante.cli.options import json_option
 
 
 @click.group("dead-letters")

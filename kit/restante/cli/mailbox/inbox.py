@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from restante.cli.client import Client, connected, path, show, table
-from restante.cli.session import json_option
+from restante.cli.mailbox.client import Client, connected, path, show, table
+from restante.cli.options import json_option
 from restante.errors import InputError
 
 

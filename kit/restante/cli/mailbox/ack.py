@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from restante.cli.client import Client, connected, path, show
-from restante.cli.session import json_option
+from restante.cli.mailbox.client import Client, connected, path, show
+from restante.cli.options import json_option
 
 
 @click.command("ack")

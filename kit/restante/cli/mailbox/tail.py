@@ -7,9 +7,9 @@ import time
 
 import click
 
-from restante.cli.client import Client, connected, path
-from restante.cli.inbox import when
-from restante.cli.session import json_option
+from restante.cli.mailbox.client import Client, connected, path
+from restante.cli.mailbox.inbox import when
+from restante.cli.options import json_option
 
 PAUSE_S = 1.0
 
