@@ -73,7 +73,10 @@ def test_a_release_writes_nowhere_else(path: str) -> None:
         _ = nginx("r1", files={path: "x"}).manifest
 
 
-@pytest.mark.parametrize("path", ["/etc/x", "/opt/a/b", "/usr/local/lib/restante/x", "/var/lib/restante/wheels/x"])
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/x", "/opt/a/b", "/usr/local/lib/restante/x", "/usr/local/sbin/restante", "/var/lib/restante/wheels/x"],
+)
 def test_places_of_a_release(path: str) -> None:
     assert path in nginx("r1", files={path: "x"}).manifest.items
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import uvloop
 
+from restante import systemd
 from restante.errors import InputError, RestanteError
-from restante.server import systemd
 from restante.server.app import PostOffice
 from restante.server.settings import Settings, load
 

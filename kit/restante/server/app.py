@@ -13,8 +13,8 @@ from typing import Any
 
 import uvicorn
 
+from restante import systemd
 from restante.protocol.heartbeat import Timing
-from restante.server import systemd
 from restante.server.alerts import Watch
 from restante.server.api.app import Admin, application
 from restante.server.api.context import Post

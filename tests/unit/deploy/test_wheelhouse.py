@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -23,6 +25,18 @@ def test_the_release_holds_the_runtime_and_nothing_of_the_kit() -> None:
     assert "restante/cli/mailbox/ledger.py" in names
     assert "restante/cli/deploy.py" not in names
     assert not any("__pycache__" in name for name in names)
+
+
+def test_the_release_lacks_nothing_of_ours(tmp_path: Path) -> None:
+    for name, content in wheelhouse.package().items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    every = sorted(name.removesuffix(".py").replace("/", ".") for name in wheelhouse.package() if name.endswith(".py"))
+    imports = "; ".join(f"import {name.removesuffix('.__init__')}" for name in every)
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {imports}; assert restante.__file__.startswith({str(tmp_path)!r})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_pinned_marker_depends_on_the_python_that_runs_the_deploy() -> None:

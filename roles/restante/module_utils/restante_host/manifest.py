@@ -120,12 +120,15 @@ def area(path: str) -> str:
             return "/etc"
         case ("/", "usr", "local", "lib", "restante", _, *_):
             return "/usr/local/lib/restante"
+        case ("/", "usr", "local", "sbin", "restante"):
+            return "/usr/local/sbin"
         case ("/", "opt", folder, _, *_):
             return f"/opt/{folder}"
         case ("/", "var", "lib", "restante", folder, _, *_) if folder not in RESERVED:
             return f"{STATE}/{folder}"
     raise RefusedError(
         f"{path!r} is no place for a file of a release; accepted are plain paths below /etc, /usr/local/lib/restante, "
+        "/usr/local/sbin/restante, "
         f"/opt/<folder> and {STATE}/<folder>, where <folder> is none of {', '.join(sorted(RESERVED))}"
     )
 
