@@ -475,3 +475,14 @@ def test_looking_whether_something_is_ready_agrees_with_receiving(run: Run) -> N
         assert await ready()
 
     run(work)
+
+
+def test_a_worker_that_wants_more_is_not_given_what_it_holds(run: Run) -> None:
+    async def work(store: Store, inbox: Inbox) -> None:
+        for _ in range(3):
+            await store.ingest(mail(A))
+        assert seqs(await store.receive(inbox.id, Receive(worker="w", max_messages=1))) == [1]
+        assert seqs(await store.receive(inbox.id, Receive(worker="w", max_messages=1, reclaim=False))) == [2]
+        assert seqs(await store.receive(inbox.id, Receive(worker="w"))) == [1, 2, 3]
+
+    run(work)

@@ -102,7 +102,9 @@ class Post:
         self._known = {text: kept for text, kept in self._known.items() if kept[1].id != token_id}
 
     async def inbox(self, caller: Caller, address: str, scope: str) -> Inbox:
-        """Raises ApiError 404 for an inbox that the caller may not touch, as for one that is not there."""
+        """A name without @ is of the first domain. Raises ApiError 404 for an inbox that the caller may not touch, as for none."""
+        if "@" not in address and self.settings.inboxes.domains:
+            address = f"{address}@{self.settings.inboxes.domains[0]}"
         if caller.may(address.lower(), scope):
             try:
                 return await self.store.inbox(address)

@@ -66,7 +66,8 @@ def _wanted(post: Post, owner: Inbox, body: Receive) -> base.Receive:
             )
     return base.Receive(
         body.consumer, body.max_messages, body.visibility_timeout or owner.lease_s or post.settings.inboxes.lease_s,
-        owner.attempts or post.settings.inboxes.attempts, body.worker, body.attempt_id, acknowledge,
+        owner.attempts or post.settings.inboxes.attempts, body.worker, body.reclaim, body.attempt_id,
+        acknowledge,
     )  # fmt: skip
 
 
@@ -88,8 +89,13 @@ async def _shown(post: Post, owner: Inbox, batch: Batch) -> dict[str, Any]:
     return {
         "batch": post.signer.batch(batch.consumer_id, min(leases), max(leases)) if leases else None, "items": items,
         "cursor": str(Cursor(owner.epoch, batch.frontier)), "head": str(Cursor(owner.epoch, batch.head)),
-        "has_more": batch.remaining > 0, "remaining": batch.remaining,
+        "has_more": batch.remaining > 0, "remaining": batch.remaining, "next_ready_in_s": _next_ready_in(post, batch),
     }  # fmt: skip
+
+
+def _next_ready_in(post: Post, batch: Batch) -> float | None:
+    """No signal tells of a delay that ends or of a lease that runs out: who waits without polling is to ask again then."""
+    return None if batch.next_ready_at is None else max(0.0, batch.next_ready_at - post.store.clock.now())
 
 
 def _handles(post: Post, texts: Sequence[str]) -> list[Handle | None]:

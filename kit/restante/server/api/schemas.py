@@ -57,6 +57,8 @@ class Receive(Request):
     consumer: Name = "default"
     worker: Name | None = None
     """A worker that names itself gets its own leases back at once when it asks again."""
+    reclaim: bool = True
+    """False: the worker still holds what it was given, and only wants more."""
     attempt_id: Short | None = None
     """The same again gives the same batch again, while its leases last."""
     ack_batch: Annotated[str, StringConstraints(max_length=100)] | None = None

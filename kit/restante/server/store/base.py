@@ -144,6 +144,7 @@ class Receive:
     lease_s: float = 300
     attempts: int = 5
     worker: str | None = None
+    reclaim: bool = True
     attempt_id: str | None = None
     acknowledge: tuple[int, int, int] | None = None
 

@@ -101,7 +101,7 @@ def _again(tx: Tx, consumer_id: int, inbox_id: int, attempt_id: str) -> list[Del
 def _due(tx: Tx, consumer_id: int, request: Receive) -> tuple[list[_Candidate], int]:
     """What comes again: the worker's own leases, then what is due. What has no attempt left becomes a dead letter."""
     limit, found, dead = request.max_messages, [], 0
-    if request.worker:
+    if request.worker and request.reclaim:
         rows = tx.all("deliveries_of_worker", consumer_id=consumer_id, worker=request.worker, now=tx.now, limit=limit)
         again, gone = _living(tx, consumer_id, rows, request.attempts)
         found, dead = again, gone

@@ -1,0 +1,312 @@
+"""An inbox as its agent sees it. Delivery is `receive` and `ack`; the line beside it only says when to ask."""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+from urllib.parse import quote
+
+from restante import systemd
+from restante.client import settings as defaults
+from restante.client.connection import boottime
+from restante.client.delivery import Delivery
+from restante.client.errors import MailboxError, UnavailableError
+from restante.client.figures import Figures, Health, Text, judge
+from restante.client.found import Found
+from restante.client.hands import Call, Hands
+from restante.client.http import Http
+from restante.client.line import Line
+from restante.client.message import Attachment, Message
+from restante.client.settings import Settings
+from restante.client.subscription import Subscription
+from restante.protocol.backoff import JITTER, Backoff
+
+log = logging.getLogger("restante.client")
+STALL_S = 30.0  # beyond the time at which a loop was to turn
+CHUNK = 64 << 10
+
+
+class Mailbox:
+    """`url`, `inbox`, `token` from the arguments, else RESTANTE_URL, RESTANTE_INBOX, RESTANTE_TOKEN or a systemd credential.
+
+    `options` are the fields of `restante.client.settings.Settings`. Raises ConfigurationError with what is missing.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, inbox: str | None = None, token: str | None = None, **options: Any
+    ) -> None:
+        found = defaults.resolve(url, inbox, token)
+        options.setdefault("worker", defaults.worker())
+        self.settings = Settings(*found, **options)
+        http = Http(found[0], found[2], self.settings.timeout_s)
+        self._build(http, http.call)
+
+    def _build(self, http: Http | None, call: Call) -> None:
+        self._http, self._call = http, call
+        self.figures = Figures()
+        found = Found(self.figures)
+        self._subscription = Subscription(self.settings.inbox, self.figures, found)
+        self._line = Line(http, self.settings, self._subscription, self.figures) if http else None
+        self._hands = Hands(call, self.settings, self.figures, found)
+        self._backoff = Backoff(random.random)
+        self._stopping = threading.Event()
+        self._due_by = float("inf")  # when the consuming loop turns again, at the latest
+        self._attempt_id = ""
+        self._until_idle = False
+
+    # -- receiving
+
+    def receive(self, max_messages: int = 10, wait_s: float = 0) -> list[Delivery]:
+        """What waits, once. Acknowledge each, or use it as a context manager; leases are extended meanwhile."""
+        self._hands.start()
+        return self._hands.receive(max_messages, wait_s, secrets.token_hex(8))[0]
+
+    def consume(self) -> Iterator[Delivery]:
+        """Deliveries, for ever: waits, survives everything that passes, ends on `stop`. Raises RefusedError for what does not pass.
+
+        On SIGTERM (in the main thread, where nobody else handles it) the handler is left by SystemExit, and what it held is given
+        back uncounted.
+        """
+        before = self._on_sigterm()
+        self.begin()
+        try:
+            while not self._stopping.is_set():
+                yield from self.next_batch()
+        finally:
+            self.end()
+            if before is not None:
+                signal.signal(signal.SIGTERM, before)
+
+    def begin(self) -> None:
+        """Start what stands beside a consumer: the line, the keeper of leases, the watchdog."""
+        self._stopping.clear()
+        interval = systemd.watchdog_interval_s()
+        self._hands.each_tick = _every(interval, self._watchdog) if interval else lambda: None
+        self._hands.start()
+        if self._line:
+            self._line.start()
+        systemd.notify(f"READY=1\nSTATUS=waiting for mail to {self.settings.inbox}")
+
+    def end(self) -> None:
+        """Tell what was handled, give back what was not, let go of the line."""
+        self._stopping.set()
+        self._hands.stop()
+        if self._line:
+            self._line.stop()
+
+    def stop(self) -> None:
+        """From any thread: `consume` ends when the block it is in ends."""
+        self._stopping.set()
+        self._subscription.news.set()
+        self._hands.freed.set()
+
+    def next_batch(self) -> list[Delivery]:
+        """The next deliveries, at most as many as there is room for; empty after `stop`."""
+        reconcile_at = boottime() + self.settings.reconcile_s * (1 + JITTER * random.random())  # noqa: S311
+        while not self._stopping.is_set():
+            self._hands.freed.clear()
+            if (room := self._hands.room) <= 0:
+                self._pause(self._hands.freed, self.settings.max_handling_s)
+                continue
+            self._subscription.news.clear()
+            pushed = self._line is not None and self._line.up
+            found, answer = self._ask(room, 0 if pushed else self.settings.poll_s)
+            if found:
+                self._due_by = boottime() + self.settings.max_handling_s
+                return found
+            if answer.get("idle") and self._until_idle:
+                self.stop()
+            elif pushed:
+                ready = answer.get("next_ready_in_s")
+                left = max(0.0, reconcile_at - boottime())
+                if not self._pause(self._subscription.news, left if ready is None else min(left, ready + 0.01)):
+                    reconcile_at = boottime() + self.settings.reconcile_s * (1 + JITTER * random.random())  # noqa: S311
+        return []
+
+    def _ask(self, room: int, wait_s: float) -> tuple[list[Delivery], Mapping[str, Any]]:
+        """One `receive`; nothing when the post office is away, after a wait."""
+        self._attempt_id = self._attempt_id or secrets.token_hex(8)
+        self._due_by = boottime() + wait_s + 2 * self.settings.timeout_s
+        try:
+            found, answer = self._hands.receive(room, wait_s, self._attempt_id)
+        except UnavailableError as error:
+            delay = self._backoff.delay_s()
+            log.warning("%s; asked again in %.0f s", error, delay)
+            self._pause(self._stopping, delay)
+            return [], {}
+        self._attempt_id = ""
+        self._backoff.attempts = 0
+        return found, answer
+
+    def _pause(self, event: threading.Event, seconds: float) -> bool:
+        self._due_by = boottime() + seconds
+        return event.wait(seconds)
+
+    # -- everything else
+
+    def wait_for(
+        self, *, from_: str = "", subject: str = "", timeout: float = 60, since: str | float | None = None
+    ) -> Message:
+        """The first message whose sender and subject contain the given texts. It is read, not received: acknowledge nothing.
+
+        `since`: a cursor as `head()` gives it, or Unix time; from now on when left out. Raises TimeoutError.
+        """
+        cursor = since if isinstance(since, str) else None
+        if since is None:
+            cursor = self.head()
+        deadline = boottime() + timeout
+        while True:
+            for message in self.messages(cursor=cursor, since=since if isinstance(since, float | int) else None):
+                cursor = message.cursor
+                if from_.lower() in message.sender.lower() and subject.lower() in message.subject.lower():
+                    return self.message(message.id)
+            if boottime() >= deadline:
+                wanted = " and ".join(
+                    each for each in (from_ and f"from {from_}", subject and f"about {subject}") if each
+                )
+                raise TimeoutError(f"no mail {wanted or 'at all'} came to {self.settings.inbox} within {timeout:.0f} s")
+            since = None if cursor else since
+            self._subscription.news.clear()
+            self._subscription.news.wait(min(1.0, max(0.0, deadline - boottime())))
+
+    def head(self) -> str:
+        """The cursor of the newest message: what comes later comes after it."""
+        return str(self._call("GET", f"{self.settings.path}/messages", None, limit=1)["head"])
+
+    def messages(
+        self, *, cursor: str | None = None, since: float | None = None, limit: int | None = None
+    ) -> Iterator[Message]:
+        """Summaries in order, after `cursor` or from `since` (Unix time) on. Reading acknowledges nothing."""
+        count, query = 0, {"since": since} if since is not None and cursor is None else {}
+        while True:
+            page = self._call(
+                "GET", f"{self.settings.path}/messages", None, **query, **({"cursor": cursor} if cursor else {})
+            )
+            for item in page["items"]:
+                yield Message(item)
+                count += 1
+                if limit is not None and count >= limit:
+                    return
+            cursor, query = page["next_cursor"], {}
+            if not cursor:
+                return
+
+    def message(self, message_id: str) -> Message:
+        """All of one message."""
+        return Message(self._call("GET", f"{self.settings.path}/messages/{quote(message_id)}"))
+
+    def raw(self, message_id: str) -> bytes:
+        """The mail as it came, byte for byte."""
+        return b"".join(self._stream(f"{self.settings.path}/messages/{quote(message_id)}/raw"))
+
+    def save_attachment(self, message: Message, attachment: Attachment, path: str | Path) -> Path:
+        """Stream it to a file, which is there when it is whole."""
+        target = Path(path)
+        partial = target.with_name(f"{target.name}.part")
+        where = f"{self.settings.path}/messages/{quote(message.id)}/attachments/{quote(attachment.id)}"
+        with partial.open("wb") as file:
+            for chunk in self._stream(where):
+                file.write(chunk)
+        return partial.replace(target)
+
+    def _stream(self, path: str) -> Iterator[bytes]:
+        if self._http is None:
+            raise MailboxError("a fake post office keeps no raw mail")
+        yield from self._http.stream(path, CHUNK)
+
+    def create_inbox(self, client_id: str, *, username: str | None = None, **settings: Any) -> Mapping[str, Any]:
+        """An inbox of its own; the same `client_id` gives the same one again. Needs a token that may manage."""
+        body = {"client_id": client_id, **({"username": username} if username else {}), **settings}
+        return dict(self._call("POST", "/v1/inboxes", body))
+
+    def redrive(self, ids: Sequence[str] | None = None) -> int:
+        """Dead letters come again: those named, or all. How many."""
+        body = {"ids": list(ids)} if ids is not None else {"since": 0}
+        return int(self._call("POST", f"{self.settings.path}/dead-letters/redrive", body)["redriven"])
+
+    def listen(self, callback: Callable[[Mapping[str, Any]], None]) -> None:
+        """Call `callback` with each signal (id, cursor, from, subject, size), for ever. What was missed is read from the listing.
+
+        Signals are hints: they need no acknowledgement, and a restart forgets where it was. For work that must be done, `consume`.
+        """
+        if self._line is None:
+            raise MailboxError("a fake post office sends no signals")
+        self._subscription.listen()
+        self._line.start()
+        try:
+            while not self._stopping.is_set():
+                for frame in self._subscription.heard(1.0):
+                    if frame["type"] == "signal":
+                        callback(frame)
+                    else:
+                        for message in self.messages(cursor=frame["after"]):
+                            callback(message.data)
+                if self._line.failure:
+                    raise self._line.failure
+        finally:
+            self._line.stop()
+
+    # -- what it knows of itself
+
+    def health(self) -> Health:
+        """Whether this path earns its keep, as a sentence and as numbers."""
+        failure = self._line.failure if self._line else None
+        return judge(self.figures, up=bool(self._line and self._line.up), failure=str(failure) if failure else None)
+
+    def serve_metrics(self, port: int, address: str = "127.0.0.1") -> None:
+        """A page for Prometheus, for as long as the process runs."""
+        Text(self.figures, self.settings.inbox).serve(port, address)
+
+    def _watchdog(self) -> None:
+        """Connected or not: an outage of the post office must not have systemd kill healthy agents."""
+        now = boottime()
+        if self._hands.overdue or now > self._due_by + STALL_S:
+            return
+        if self._line and self._line.running and now > self._line.turned_at + STALL_S:
+            return
+        systemd.notify("WATCHDOG=1")
+
+    def _on_sigterm(self) -> Any:
+        if (
+            threading.current_thread() is not threading.main_thread()
+            or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        ):
+            return None
+        return signal.signal(signal.SIGTERM, _leave)
+
+    def close(self) -> None:
+        self.end()
+        if self._http:
+            self._http.close()
+
+    def __enter__(self) -> Mailbox:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _leave(_: int, __: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+def _every(seconds: float, work: Callable[[], None]) -> Callable[[], None]:
+    """`work`, at most once in so many seconds however often it is called."""
+    last = -seconds
+
+    def maybe() -> None:
+        nonlocal last
+        if boottime() - last >= seconds:
+            last = boottime()
+            work()
+
+    return maybe
