@@ -242,7 +242,7 @@ def test_the_host_itself_has_the_verbs_of_its_post_office_and_no_other(host: Pos
     listing = f"curl -s -H 'Authorization: Bearer {token}' http://127.0.0.1:8025/v1/inboxes/{INBOX}/messages"
     assert '"items"' in host.sh(listing)
     assert INBOX in host.sh("restante inbox list")
-    assert "deploy" not in host.sh("restante --help")
+    assert "\n  deploy " not in host.sh("restante --help")
 
 
 def test_the_ledger_explains_every_mail_and_names_one_that_no_commit_holds(host: PostHost) -> None:

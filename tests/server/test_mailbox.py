@@ -124,7 +124,7 @@ def test_a_handler_that_takes_too_long_loses_its_message_and_the_attempt_counts(
     office.send("stuck")
     for delivery in box.consume():
         with delivery:
-            until(lambda: delivery.settled)
+            until(lambda each=delivery: each.settled)  # type: ignore[misc]
         box.stop()
     item = office.receive(wait_seconds=5)["items"][0]
     assert (item["message"]["subject"], item["attempt"]) == ("stuck", 2)
@@ -248,7 +248,7 @@ def test_what_is_missing_is_said(given: dict[str, str], sentence: str, monkeypat
 
 def test_a_wrong_token_and_another_s_inbox_end_it_with_a_sentence(office: Office, make: Callable[..., Mailbox]) -> None:
     url = f"http://127.0.0.1:{office.http_port}"
-    with Mailbox(url, inbox=INBOX, token="wrong") as box, pytest.raises(UnauthorizedError, match="token"):  # noqa: S106
+    with Mailbox(url, inbox=INBOX, token="wrong") as box, pytest.raises(UnauthorizedError, match="token"):
         next(iter(box.consume()))
     narrow = office.make_token({OTHER: ["receive"]})
     with Mailbox(url, inbox=INBOX, token=narrow) as box, pytest.raises(RefusedError, match="there is no inbox"):
@@ -265,10 +265,17 @@ for delivery in Mailbox().consume():
 """
 
 
-def test_sigterm_leaves_the_handler_and_gives_its_mail_back_uncounted(office: Office, make: Callable[..., Mailbox]) -> None:
+def test_sigterm_leaves_the_handler_and_gives_its_mail_back_uncounted(
+    office: Office, make: Callable[..., Mailbox]
+) -> None:
     make()
     office.send("under way")
-    environment = {**os.environ, "RESTANTE_URL": f"http://127.0.0.1:{office.http_port}", "RESTANTE_INBOX": INBOX, "RESTANTE_TOKEN": office.token}
+    environment = {
+        **os.environ,
+        "RESTANTE_URL": f"http://127.0.0.1:{office.http_port}",
+        "RESTANTE_INBOX": INBOX,
+        "RESTANTE_TOKEN": office.token,
+    }
     with subprocess.Popen([sys.executable, "-c", AGENT], stdout=subprocess.PIPE, text=True, env=environment) as agent:
         assert agent.stdout
         assert agent.stdout.readline() == "under way\n"

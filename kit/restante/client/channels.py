@@ -13,8 +13,8 @@ import urllib3
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from restante.client.errors import MailboxError, UnavailableError
-from restante.client.http import BUSY, Http, proxy_of, refuse
+from restante.client.errors import MailboxError, RefusedError, UnavailableError
+from restante.client.http import BUSY, UNKNOWN, Http, proxy_of, refuse
 from restante.client.settings import Settings
 from restante.protocol.codes import MEANINGS, Verdict, verdict
 from restante.protocol.ladder import Rung
@@ -124,7 +124,7 @@ class StreamChannel:
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": cursor} if cursor else {})}
         response = await asyncio.to_thread(http.open, "GET", f"{settings.path}/stream", read_s=READ_S, headers=headers)
         if response.status != 200:
-            refuse(response.status, await asyncio.to_thread(lambda: response.data))
+            _refused(response.status, await asyncio.to_thread(lambda: response.data))
         if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
             response.close()
             raise PathRefusedError(f"the stream was answered {response.status} without events")
@@ -157,6 +157,16 @@ class StreamChannel:
 
     async def close(self) -> None:
         self.abandon()
+
+
+def _refused(status: int, content: bytes) -> None:
+    """Raises: PathRefusedError for an answer that no post office gave."""
+    try:
+        refuse(status, content)
+    except RefusedError as error:
+        if error.code == UNKNOWN:
+            raise PathRefusedError(f"the stream was {error}") from error
+        raise
 
 
 def events(chunks: Iterable[bytes]) -> Iterator[dict[str, Any]]:

@@ -79,7 +79,10 @@ class Hands:
             return any(each.started_at is not None and each.started_at < limit for each in self._held.values())
 
     def receive(self, most: int, wait_s: float, attempt_id: str) -> tuple[list[Delivery], Mapping[str, Any]]:
-        """Ask for messages, acknowledging on the way what was handled. The same `attempt_id` after a failure gives the same."""
+        """Messages, and the whole answer; what was handled is acknowledged on the way. The same `attempt_id` gives the same again.
+
+        Raises UnavailableError, RefusedError.
+        """
         whole = self._whole_batch()
         if not whole:
             self.flush()

@@ -14,6 +14,8 @@ import urllib3
 from restante.client.errors import RefusedError, UnauthorizedError, UnavailableError
 
 CONNECTIONS = 10
+CONNECT_S = 4.0  # two SYNs may be lost; a path that swallows the third is dead, and a channel may stand any moment
+UNKNOWN = "unknown"  # the code of an answer that is not in the post office's form
 BUSY = {408, 425, 429, 500, 502, 503, 504}
 # A connection that a middlebox forgot is let go within this, also in the middle of a request (tcp(7), TCP_USER_TIMEOUT).
 USER_TIMEOUT_MS = 20_000
@@ -50,7 +52,7 @@ class Http:
         if body is not None:
             given["Content-Type"] = "application/json"
         target = self.url + path + (f"?{urlencode(query)}" if query else "")
-        timeout = urllib3.Timeout(connect=self._timeout_s, read=read_s or wait_s + self._timeout_s)
+        timeout = urllib3.Timeout(connect=min(CONNECT_S, self._timeout_s), read=read_s or wait_s + self._timeout_s)
         content = None if body is None else json.dumps(body).encode()
         try:
             return self._pool.request(
@@ -71,6 +73,10 @@ class Http:
         finally:
             found.release_conn()
 
+    def forget(self) -> None:
+        """Let go of idle connections: what silenced one path has silenced those of the same age too."""
+        self._pool.clear()
+
     def close(self) -> None:
         self._pool.clear()
 
@@ -83,7 +89,7 @@ def refuse(status: int, content: bytes) -> None:
         error = json.loads(content)["error"]
         code, message, details = error["code"], error["message"], error.get("details")
     except (ValueError, KeyError, TypeError):
-        code, message, details = "unknown", f"answered {status}, and not as a post office does", None
+        code, message, details = UNKNOWN, f"answered {status}, and not as a post office does", None
     if status in BUSY:
         raise UnavailableError(f"the post office is busy: {message} ({status})")
     raise (UnauthorizedError if status in {401, 403} else RefusedError)(

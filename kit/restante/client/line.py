@@ -154,6 +154,8 @@ class Line:
     def _ended(self, connection: Connection, cause: str) -> None:
         self._figures.reconnects[cause] += 1
         self._figures.between_reconnects_s = connection.lived_s
+        if cause == "silent":
+            self._http.forget()
 
     def _leave(self, connection: Connection) -> None:
         task = asyncio.ensure_future(connection.leave())

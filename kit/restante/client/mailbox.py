@@ -27,10 +27,12 @@ from restante.client.message import Attachment, Message
 from restante.client.settings import Settings
 from restante.client.subscription import Subscription
 from restante.protocol.backoff import JITTER, Backoff
+from restante.protocol.ladder import Rung
 
 log = logging.getLogger("restante.client")
 STALL_S = 30.0  # beyond the time at which a loop was to turn
 CHUNK = 64 << 10
+AGAIN_S = 2.0  # how often to ask while a channel is being opened again
 
 
 class Mailbox:
@@ -109,26 +111,42 @@ class Mailbox:
 
     def next_batch(self) -> list[Delivery]:
         """The next deliveries, at most as many as there is room for; empty after `stop`."""
-        reconcile_at = boottime() + self.settings.reconcile_s * (1 + JITTER * random.random())  # noqa: S311
+        reconcile_at = self._reconcile_at()
         while not self._stopping.is_set():
             self._hands.freed.clear()
             if (room := self._hands.room) <= 0:
                 self._pause(self._hands.freed, self.settings.max_handling_s)
                 continue
             self._subscription.news.clear()
-            pushed = self._line is not None and self._line.up
-            found, answer = self._ask(room, 0 if pushed else self.settings.poll_s)
+            found, answer = self._ask(room, self._poll_s())
             if found:
                 self._due_by = boottime() + self.settings.max_handling_s
                 return found
             if answer.get("idle") and self._until_idle:
                 self.stop()
-            elif pushed:
-                ready = answer.get("next_ready_in_s")
-                left = max(0.0, reconcile_at - boottime())
-                if not self._pause(self._subscription.news, left if ready is None else min(left, ready + 0.01)):
-                    reconcile_at = boottime() + self.settings.reconcile_s * (1 + JITTER * random.random())  # noqa: S311
+            elif answer and self._line and self._line.running and not self._rest(answer, reconcile_at):
+                reconcile_at = self._reconcile_at()
         return []
+
+    def _poll_s(self) -> float:
+        """How long the server may hold a request: not while a channel stands, nor while one is being opened again.
+
+        A request that waits on a path that died would keep us from asking once a channel stands, and take mail along.
+        """
+        opening = self._line is not None and self._line.running and self.figures.channel != Rung.poll.name
+        return 0 if opening else self.settings.poll_s
+
+    def _rest(self, answer: Mapping[str, Any], reconcile_at: float) -> bool:
+        """Wait for news; False when it was time to ask without any."""
+        if self._poll_s():
+            return True
+        limits = [reconcile_at - boottime() if self._line and self._line.up else AGAIN_S]
+        if (ready := answer.get("next_ready_in_s")) is not None:
+            limits.append(ready + 0.01)
+        return self._pause(self._subscription.news, max(0.0, min(limits)))
+
+    def _reconcile_at(self) -> float:
+        return boottime() + self.settings.reconcile_s * (1 + JITTER * random.random())  # noqa: S311
 
     def _ask(self, room: int, wait_s: float) -> tuple[list[Delivery], Mapping[str, Any]]:
         """One `receive`; nothing when the post office is away, after a wait."""
@@ -139,7 +157,7 @@ class Mailbox:
         except UnavailableError as error:
             delay = self._backoff.delay_s()
             log.warning("%s; asked again in %.0f s", error, delay)
-            self._pause(self._stopping, delay)
+            self._pause(self._subscription.news, delay)
             return [], {}
         self._attempt_id = ""
         self._backoff.attempts = 0
