@@ -30,6 +30,7 @@ VERBS = {
     "message": "List, show and save messages; reading never acknowledges.",
     "receive": "Hand over what waits in an inbox, under a lease.",
     "ack": "Acknowledge what was received.",
+    "agent": "Be an agent: run a program once for each message.",
     "dead-letters": "List and redrive what no attempt could handle.",
     "webhook": "Create, test, pause and resume webhooks.",
     "token": "Create, list and revoke tokens.",

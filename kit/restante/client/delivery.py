@@ -22,6 +22,9 @@ class Keeper(Protocol):
     def begin(self, delivery: Delivery) -> None:
         """Its handler starts."""
 
+    def end(self, delivery: Delivery) -> None:
+        """Its handler is over, whatever became of it."""
+
     def ack(self, delivery: Delivery) -> None:
         """Settled; told with the next request, within moments."""
 
@@ -76,6 +79,13 @@ class Delivery:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
+        try:
+            return self._leave(error)
+        finally:
+            self._keeper.end(self)
+
+    def _leave(self, error: BaseException | None) -> bool:
+        """Whether the exception goes no further."""
         if error is None:
             self.ack()
             return False

@@ -114,6 +114,11 @@ class Hands:
             if held := self._held.get(delivery.receipt_handle):
                 held.started_at = boottime()
 
+    def end(self, delivery: Delivery) -> None:
+        with self._lock:
+            self._held.pop(delivery.receipt_handle, None)
+        self.freed.set()
+
     def ack(self, delivery: Delivery) -> None:
         with self._lock:
             self._held.pop(delivery.receipt_handle, None)
