@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import inspect
 import json
+import textwrap
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +19,10 @@ from restante import resources
 from restante.cli.facts import gather
 from restante.cli.main import VERBS, main
 from restante.cli.report import CAUSES
+from restante.client import figures, hands, http, mailbox, settings, webhook
 from restante.plan.build import build
 from restante.plan.profiles import known
+from restante.protocol import backoff, heartbeat, ladder, liveness
 from restante.protocol.codes import MEANINGS
 from restante.server.api.app import routes
 from restante.server.metrics import Metrics
@@ -45,6 +50,7 @@ def pages() -> dict[str, str]:
         "reference/metrics.md": NOTE + _metrics(),
         "reference/close-codes.md": NOTE + _close_codes(),
         "reference/server.md": NOTE + _server(),
+        "reference/sdk.md": NOTE + _sdk(),
         "explanation/states.md": NOTE + _states(),
     }
 
@@ -238,6 +244,71 @@ def _server() -> str:
         if rows:
             sections.append(f"## [{where}]\n\n{_table(['key', 'default', 'meaning'], rows)}")
     return "\n".join(sections)
+
+
+def _sdk() -> str:
+    """Options of Mailbox with their docstrings, and what is fixed."""
+    parts = ["# The SDK\n", "## Options of Mailbox\n"]
+    described = _field_sentences(settings.Settings)
+    rows = [
+        [field.name, repr(field.default), described.get(field.name, "")]
+        for field in dataclasses.fields(settings.Settings) if field.default is not dataclasses.MISSING
+    ]  # fmt: skip
+    parts += [_table(["option", "default", "meaning"], rows), "## What is fixed\n"]
+    fixed = [
+        [f"`{owner.__name__.rpartition('.')[2]}.{name}`", str(_default(owner, name)), unit, source]
+        for owner, name, unit, source in FIXED
+    ]
+    parts += [_table(["figure", "value", "unit", "because"], fixed), "## Figures\n"]
+    counted = _field_sentences(figures.Figures)
+    parts.append(_table(["name", "meaning"], [[name, sentence] for name, sentence in counted.items()]))
+    verbs = [
+        ["`" + name + "`", (inspect.getdoc(member) or "").partition("\n")[0]]
+        for name, member in vars(mailbox.Mailbox).items()
+        if callable(member) and not name.startswith("_")
+    ]
+    return "\n".join([*parts, "## Verbs\n", _table(["verb", "meaning"], verbs)])
+
+
+def _default(owner: Any, name: str) -> Any:
+    """A module's constant, or a dataclass's default."""
+    return owner.__dataclass_fields__[name].default if dataclasses.is_dataclass(owner) else getattr(owner, name)
+
+
+FIXED = (
+    (heartbeat.Timing, "interval_s", "s", "the mission's; the server announces it, within heartbeat.INTERVAL_RANGE_S"),
+    (heartbeat.Timing, "pong_timeout_s", "s", "the mission's"),
+    (heartbeat.Timing, "missed_limit", "pings in a row", "the mission's: 35 s at worst, 27.5 s at the mean"),
+    (liveness, "STALL_S", "s", "called so much later than asked for, this process stood still"),
+    (liveness, "ROTATE_AT", "of the age cap", "time to open another connection first"),
+    (backoff, "FIRST_S", "s", "before the first attempt, doubled for each further one"),
+    (backoff, "LAST_S", "s", "the longest delay"),
+    (backoff, "JITTER", "of a delay, on top", "no two clients in step"),
+    (backoff, "HEALTHY_S", "s", "a connection that lived so long starts the delays anew"),
+    (ladder, "TRIES", "young deaths", "then the next channel, when plain HTTP works"),
+    (ladder, "CLIMB_S", "s", "then the better channel is tried again"),
+    (hands, "EXTEND_AT", "of a lease left", "then it is extended"),
+    (http, "CONNECT_S", "s", "two SYNs may be lost"),
+    (http, "USER_TIMEOUT_MS", "ms", "tcp(7), TCP_USER_TIMEOUT"),
+    (mailbox, "AGAIN_S", "s", "how often to ask while a channel is being opened again"),
+    (figures, "GRACE_S", "s", "without a signal, then a message counts as found by reconciliation"),
+    (webhook, "TOLERANCE_S", "s", "Standard Webhooks' own"),
+)
+
+
+def _field_sentences(of: type) -> dict[str, str]:
+    """The docstring below each field of a dataclass, which Python itself does not keep."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(of))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    found, name = {}, ""
+    for node in body.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            name = node.target.id
+            found[name] = ""
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and name:
+            found[name] = " ".join(str(node.value.value).split())
+            name = ""
+    return found
 
 
 def _states() -> str:

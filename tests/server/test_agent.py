@@ -60,7 +60,8 @@ def test_what_was_seen_is_not_handled_again(office: Office, tmp_path: Path) -> N
     for _ in range(2):
         office.send("once")
     assert run(office, "--seen", str(tmp_path / "seen"), "--", "true").returncode == 0
-    assert office.call("POST", f"/v1/inboxes/{INBOX}/consumers/default/seek", {"cursor": "earliest"}).status == 200
+    seek = office.call("POST", f"/v1/inboxes/{INBOX}/consumers/default/seek", {"cursor": "earliest"})
+    assert seek.status < 300
     done = run(office, "--seen", str(tmp_path / "seen"), "--", "sh", "-c", "echo again")
     assert (done.returncode, done.stdout) == (0, "")
 

@@ -300,6 +300,7 @@ class Mailbox:
         return signal.signal(signal.SIGTERM, _leave)
 
     def close(self) -> None:
+        """End, and let go of all connections."""
         self.end()
         if self._http:
             self._http.close()

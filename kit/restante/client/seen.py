@@ -29,10 +29,6 @@ class Seen:
         with self._lock, closing(self._database.execute("SELECT 1 FROM seen WHERE name = ?", [name])) as found:
             return found.fetchone() is not None
 
-    def __len__(self) -> int:
-        with self._lock, closing(self._database.execute("SELECT count(*) FROM seen")) as found:
-            return int(found.fetchone()[0])
-
     def add(self, name: str) -> None:
         with self._lock:
             self._database.execute("BEGIN IMMEDIATE")

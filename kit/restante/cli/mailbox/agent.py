@@ -51,14 +51,14 @@ def run(
             assert delivery is not None
             with delivery:
                 message = delivery.message
-                if handled and message.id in handled:
+                if handled is not None and message.id in handled:
                     continue
                 environment = {
                     "RESTANTE_MESSAGE_ID": message.id, "RESTANTE_SUBJECT": message.subject.replace("\0", ""),
                     "RESTANTE_FROM": message.sender.replace("\0", ""), "RESTANTE_ATTEMPT": str(delivery.attempt),
                 }  # fmt: skip
                 _run(argv, box.raw(message.id), {**os.environ, **environment}, max_handling)
-                if handled:
+                if handled is not None:
                     handled.add(message.id)
 
 
