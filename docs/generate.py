@@ -256,7 +256,7 @@ def _sdk() -> str:
     ]  # fmt: skip
     parts += [_table(["option", "default", "meaning"], rows), "## What is fixed\n"]
     fixed = [
-        [f"`{owner.__name__.rpartition('.')[2]}.{name}`", str(_default(owner, name)), unit, source]
+        [f"`{owner.__name__.rpartition('.')[2]}.{name}`", str(_fixed(owner, name)), unit, source]
         for owner, name, unit, source in FIXED
     ]
     parts += [_table(["figure", "value", "unit", "because"], fixed), "## Figures\n"]
@@ -270,7 +270,7 @@ def _sdk() -> str:
     return "\n".join([*parts, "## Verbs\n", _table(["verb", "meaning"], verbs)])
 
 
-def _default(owner: Any, name: str) -> Any:
+def _fixed(owner: Any, name: str) -> Any:
     """A module's constant, or a dataclass's default."""
     return owner.__dataclass_fields__[name].default if dataclasses.is_dataclass(owner) else getattr(owner, name)
 

@@ -18,6 +18,7 @@ class Figures:
     """Seconds where a name ends in `_s`. Written by one thread each, read by any."""
 
     channel: str = "none"
+    """What carries signals: websocket, sse or poll."""
     reconnects: Counter[str] = field(default_factory=Counter)
     """Connections that ended, by cause."""
     between_reconnects_s: float = 0.0
@@ -25,7 +26,9 @@ class Figures:
     rtt_s: float = 0.0
     """The last heartbeat's round trip."""
     found_by_socket: int = 0
+    """Messages of which a signal told."""
     found_by_reconciliation: int = 0
+    """Messages that were readable for 10 s without a signal."""
     gaps: int = 0
     """Heartbeats that showed mail of which no signal had come."""
     resets: int = 0
@@ -35,8 +38,11 @@ class Figures:
     lag_s: float = 0.0
     """The longest that this process's own loop stood still."""
     received: int = 0
+    """Deliveries that came, repeats too."""
     acknowledged: int = 0
+    """Deliveries that were handled."""
     released: int = 0
+    """Given back uncounted: the process stopped."""
     failed: int = 0
     """Handlers that raised, and whose message was given back."""
     overran: int = 0
