@@ -1,20 +1,6 @@
-"""The command's way in: the base distribution is the light part, and says so when the kit is not installed."""
+"""`python -m restante`, and the command's way in. A verb that needs the kit says so when it is called."""
 
-from __future__ import annotations
-
-import sys
-
-
-def run() -> None:
-    try:
-        from restante.cli.main import run as command
-    except ModuleNotFoundError as missing:
-        print(
-            f"restante: the command needs {missing.name}; install the kit: pip install 'restante[kit]'", file=sys.stderr
-        )
-        sys.exit(2)
-    command()
-
+from restante.cli.main import run
 
 if __name__ == "__main__":
     run()

@@ -38,6 +38,10 @@ class HostilePath:
             self._ready.set()
             await self._stop.wait()
             server.close()
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
         with contextlib.suppress(asyncio.CancelledError):
             self._loop.run_until_complete(serve())
@@ -46,30 +50,36 @@ class HostilePath:
         path = self.path
         path.connections.append(writer.transport)
         try:
-            first = await reader.readuntil(b"\r\n")
-            if any(word.encode() in first for word in path.refuse):
-                writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-                await writer.drain()
-                writer.close()
-                return
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
             path.connections.append(up_writer.transport)
-            up_writer.write(first)
-            await asyncio.gather(self._pump(path, reader, up_writer, "up"), self._pump(path, up_reader, writer, "down"))
-        except (OSError, asyncio.IncompleteReadError):
+            await asyncio.gather(
+                self._pump(path, reader, up_writer, "up", writer), self._pump(path, up_reader, writer, "down", writer)
+            )
+        except OSError:
             pass
 
-    async def _pump(self, path: Path, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str) -> None:
+    async def _pump(
+        self,
+        path: Path,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        way: str,
+        agent: asyncio.StreamWriter,
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 if path.silent in {"both", way}:
                     continue
+                if way == "up" and any(word.encode() in data.partition(b"\r\n")[0] for word in path.refuse):
+                    agent.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                    break
                 if path.delay_s:
                     await asyncio.sleep(path.delay_s)
                 writer.write(data)
                 await writer.drain()
         if path.silent not in {"both", way}:
             writer.close()
+            agent.close()
 
     def heal(self) -> None:
         """New connections pass; those that were silenced stay so: a NAT does not learn a flow again."""

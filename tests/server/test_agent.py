@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -118,6 +119,13 @@ def test_a_cancelled_task_gives_back_what_it_held(office: Office) -> None:
     assert [item["attempt"] for item in office.receive()["items"]] == [1]
 
 
+def until_fed(systemd: socket.socket) -> bool:
+    """False when the watchdog was not fed among the next words."""
+    words = [systemd.recv(1000) for _ in range(10)]
+    assert all(word == b"WATCHDOG=1" or re.match(rb"STATUS=\w+ (up|down); heartbeat ", word) for word in words), words
+    return b"WATCHDOG=1" in words
+
+
 def test_systemd_is_told_ready_and_the_watchdog_is_fed_until_a_handler_takes_too_long(
     office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,13 +147,12 @@ def test_systemd_is_told_ready_and_the_watchdog_is_fed_until_a_handler_takes_too
         thread = threading.Thread(target=consume)
         thread.start()
         assert systemd.recv(1000).startswith(b"READY=1")
-        assert systemd.recv(1000) == b"WATCHDOG=1"
+        assert until_fed(systemd), "it says how things are, and feeds the watchdog"
         office.send("stalls")
         assert held.wait(10)
-        assert systemd.recv(1000) == b"WATCHDOG=1", "a handler may take its time"
-        systemd.settimeout(1.5)
-        with pytest.raises(TimeoutError):  # silence for longer than any systemd would wait
-            _ = [systemd.recv(1000) for _ in range(1000)]
+        assert until_fed(systemd), "a handler may take its time"
+        while until_fed(systemd):  # and ends: it says how things are, and feeds no more
+            pass
         leave.set()
         box.stop()
         thread.join(10)

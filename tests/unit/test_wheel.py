@@ -34,15 +34,22 @@ def environment(tmp_path: Path) -> Path:
     return tmp_path / "venv/bin"
 
 
-def test_the_base_brings_nothing_with_it(wheel: Path, environment: Path, tmp_path: Path) -> None:
+def test_the_base_is_the_sdk_and_the_verbs_of_a_running_post_office(
+    wheel: Path, environment: Path, tmp_path: Path
+) -> None:
     run(environment / "pip", "install", "--quiet", wheel, cwd=tmp_path)
-    script = "import restante, sys; print([name for name in ('pydantic', 'click', 'ansible') if name in sys.modules])"
-    assert run(environment / "python", "-c", script, cwd=tmp_path) == "[]\n"
-    done = subprocess.run([environment / "restante", "--help"], capture_output=True, text=True, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (
-        2,
-        "restante: the command needs click; install the kit: pip install 'restante[kit]'\n",
+    listed = run(environment / "pip", "list", "--format=freeze", cwd=tmp_path)
+    assert {line.partition("==")[0] for line in listed.split()} - {"pip", "setuptools"} == {
+        "restante", "click", "urllib3", "websockets"
+    }  # fmt: skip
+    assert (
+        run(environment / "python", "-c", "from restante import Mailbox; print(Mailbox.__name__)", cwd=tmp_path)
+        == "Mailbox\n"
     )
+    assert "--seen" in run(environment / "restante", "agent", "run", "--help", cwd=tmp_path)
+    done = subprocess.run([environment / "restante", "validate", "x"], capture_output=True, text=True, cwd=tmp_path)
+    sentence = "restante validate needs cryptography, which is not installed; install the kit: pip install 'restante[kit,server]'\n"
+    assert (done.returncode, done.stderr) == (2, sentence)
 
 
 def test_the_kit_renders_from_an_empty_environment(wheel: Path, environment: Path, tmp_path: Path) -> None:

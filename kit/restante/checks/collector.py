@@ -17,7 +17,7 @@ from typing import Any
 
 PROPERTIES = (
     "Id,ActiveState,SubState,UnitFileState,NRestarts,MainPID,WatchdogUSec,TimeoutStopUSec,Restart,StartLimitIntervalUSec,"
-    "FragmentPath"
+    "FragmentPath,StatusText"
 )
 
 

@@ -13,7 +13,7 @@ import sys
 import click
 
 from restante import __version__
-from restante.errors import RestanteError
+from restante.errors import InputError, RestanteError
 
 VERBS = {
     "init": "Write an annotated spec to start from.",
@@ -52,7 +52,12 @@ class Verbs(click.Group):
         module = _module(cmd_name) if cmd_name in VERBS else None
         if module is None:
             return None
-        command: click.Command = importlib.import_module(module).command
+        try:
+            command: click.Command = importlib.import_module(module).command
+        except ModuleNotFoundError as missing:
+            raise InputError(
+                f"restante {cmd_name} needs {missing.name}, which is not installed; install the kit: pip install 'restante[kit,server]'"
+            ) from None
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

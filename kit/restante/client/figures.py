@@ -25,6 +25,8 @@ class Figures:
     """How long the last connection lived."""
     rtt_s: float = 0.0
     """The last heartbeat's round trip."""
+    heartbeat_at: float | None = None
+    """When a heartbeat was answered last, by CLOCK_BOOTTIME."""
     found_by_socket: int = 0
     """Messages of which a signal told."""
     found_by_reconciliation: int = 0
@@ -90,6 +92,8 @@ class Text:
     def render(self) -> str:
         lines = []
         for name, value in vars(self._figures).items():
+            if value is None:
+                continue
             if isinstance(value, Counter):
                 lines += [self._line(name, number, cause=cause) for cause, number in value.items()]
             elif isinstance(value, str):

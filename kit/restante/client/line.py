@@ -149,6 +149,7 @@ class Line:
 
     def _stands(self, connection: Connection) -> None:
         self._figures.channel, self.up = connection.channel.rung.name, True
+        self._figures.heartbeat_at = connection.opened_at  # it was answered just now
         self._subscription.news.set()  # what came while nobody listened
 
     def _ended(self, connection: Connection, cause: str) -> None:

@@ -32,6 +32,7 @@ from restante.protocol.ladder import Rung
 log = logging.getLogger("restante.client")
 STALL_S = 30.0  # beyond the time at which a loop was to turn
 CHUNK = 64 << 10
+TELL_S = 5.0  # how often systemd is told how things are
 AGAIN_S = 2.0  # how often to ask while a channel is being opened again
 
 
@@ -61,6 +62,7 @@ class Mailbox:
         self._stopping = threading.Event()
         self._due_by = float("inf")  # when the consuming loop turns again, at the latest
         self._attempt_id = ""
+        self._asked_at = boottime()
         self._until_idle = False
 
     # -- receiving
@@ -89,8 +91,7 @@ class Mailbox:
     def begin(self) -> None:
         """Start what stands beside a consumer: the line, the keeper of leases, the watchdog."""
         self._stopping.clear()
-        interval = systemd.watchdog_interval_s()
-        self._hands.each_tick = _every(interval, self._watchdog) if interval else lambda: None
+        self._hands.each_tick = _every(min(systemd.watchdog_interval_s() or TELL_S, TELL_S), self._tell)
         self._hands.start()
         if self._line:
             self._line.start()
@@ -151,6 +152,7 @@ class Mailbox:
     def _ask(self, room: int, wait_s: float) -> tuple[list[Delivery], Mapping[str, Any]]:
         """One `receive`; nothing when the post office is away, after a wait."""
         self._attempt_id = self._attempt_id or secrets.token_hex(8)
+        self._asked_at = boottime()
         self._due_by = boottime() + wait_s + 2 * self.settings.timeout_s
         try:
             found, answer = self._hands.receive(room, wait_s, self._attempt_id)
@@ -282,8 +284,20 @@ class Mailbox:
         """A page for Prometheus, for as long as the process runs."""
         Text(self.figures, self.settings.inbox).serve(port, address)
 
-    def _watchdog(self) -> None:
-        """Connected or not: an outage of the post office must not have systemd kill healthy agents."""
+    def status(self) -> str:
+        """One line, as systemctl shows it and `restante verify` reads it (checks/test_agent.py)."""
+        now, figures = boottime(), self.figures
+        beat = "-" if figures.heartbeat_at is None else f"{now - figures.heartbeat_at:.0f}"
+        state = "up" if self._line and self._line.up else "down"
+        position = self._subscription.cursor or "-"
+        return (
+            f"{figures.channel} {state}; heartbeat {beat} s ago; asked {now - self._asked_at:.0f} s ago; at {position}; "
+            f"{figures.acknowledged} handled"
+        )
+
+    def _tell(self) -> None:
+        """The watchdog is fed connected or not: an outage of the post office must not have systemd kill healthy agents."""
+        systemd.notify(f"STATUS={self.status()}")
         now = boottime()
         if self._hands.overdue or now > self._due_by + STALL_S:
             return

@@ -51,8 +51,10 @@ class Subscription:
         if kind == "pong":
             live.pong(frame.get("id", -1), now)
             self._figures.rtt_s = live.rtt_s or self._figures.rtt_s
+            self._figures.heartbeat_at = now
         elif kind == "heartbeat":
             live.beat(now)
+            self._figures.heartbeat_at = now
         else:
             live.heard(now)
         if kind == "reconnect":

@@ -20,10 +20,10 @@ from pathlib import Path
 from restante import resources
 from restante.errors import InputError
 
-# What the runtime is made of: server imports protocol and errors, and nothing else of ours; the verbs of a running post office
-# import these and what of cli/ is named here (pyproject.toml, importlinter).
+# What the runtime is made of, agents' side too. Server and client import protocol, systemd and errors, and nothing else of ours;
+# the verbs of a running post office import these and what of cli/ is named here (pyproject.toml, importlinter).
 PARTS = (
-    "__init__.py", "__main__.py", "errors.py", "systemd.py", "protocol", "server",
+    "__init__.py", "__main__.py", "errors.py", "systemd.py", "protocol", "server", "client",
     "cli/__init__.py", "cli/main.py", "cli/options.py", "cli/mailbox",
 )  # fmt: skip
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}

@@ -134,10 +134,16 @@ def references(spec: Spec) -> Iterator[tuple[Path, str]]:
         if reference := getattr(spec.store, field):
             yield ("store", field), reference
     for name, service in spec.services.items():
-        for credential, reference in service.credentials.items():
-            yield ("services", name, "credentials", credential), reference
-        for target, reference in service.files.items():
-            yield ("services", name, "files", target), reference
+        for path, reference in _service_references(service):
+            yield ("services", name, *path), reference
+
+
+def _service_references(service: Service) -> Iterator[tuple[Path, str]]:
+    for field in ("credentials", "files"):
+        for name, reference in getattr(service, field).items():
+            yield (field, name), reference
+    if service.agent:
+        yield ("agent", "token"), service.agent.token
 
 
 def _certificate(spec: Spec, facts: Facts) -> Iterator[tuple[Path, str]]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from restante.plan import post
+from restante.plan import agents, post
 from restante.spec.document import Path
 from restante.spec.model import Host, Route, Service, Spec, Tier
 
@@ -131,7 +131,10 @@ def _on_every_edge(spec: Spec, path: str) -> None:
 
 
 def services_of(spec: Spec, host: str) -> dict[str, Service]:
-    return {name: service for name, service in spec.services.items() if host in service.host}
+    """Those of one host, as they run there."""
+    return {
+        name: agents.wired(spec, host, name, service) for name, service in spec.services.items() if host in service.host
+    }
 
 
 def openings(spec: Spec, name: str, routes: tuple[RoutePlan, ...]) -> tuple[Opening, ...]:

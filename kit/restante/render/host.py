@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from restante import resources
-from restante.plan import post
+from restante.plan import agents, post
 from restante.plan.build import HostPlan, Plan
 from restante.plan.facts import EXPIRY_WARNING_DAYS
 from restante.plan.topology import EDGE_PORTS, STATUS_PORT
@@ -37,7 +37,7 @@ def _render_component(plan: Plan, host: HostPlan, component: Component) -> tuple
     folder, name = component.name, ""
     if folder.startswith("service-"):
         folder, name = "services", folder.removeprefix("service-")
-        context |= _service_context(name, host.services[name])
+        context |= _service_context(plan, name, host.services[name])
     files = dict(_carried(plan, host, component, name))
     late: list[tuple[str, str]] = []
     for path in _templates(folder):
@@ -134,11 +134,12 @@ def _alert_config(plan: Plan) -> str:
     return json.dumps(config, sort_keys=True)
 
 
-def _service_context(name: str, service: Service) -> dict[str, Any]:
+def _service_context(plan: Plan, name: str, service: Service) -> dict[str, Any]:
     sockets = [item for item in service.listens if isinstance(item, str)]
     return {
         "name": name,
         "service": service,
+        "sdk_folder": mail.folder(plan) if agents.carries_sdk(service) else "",
         "runtime_directories": sorted({str(PurePosixPath(path).parent).removeprefix("/run/") for path in sockets}),
     }
 

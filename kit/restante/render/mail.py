@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from restante.plan import office, post
+from restante.plan import agents, office, post
 from restante.plan.build import HostPlan, Plan
 from restante.plan.mail import MIB
 from restante.render.manifest import Secret
@@ -51,8 +51,10 @@ def folder(plan: Plan) -> str:
 
 
 def trees(plan: Plan, host: HostPlan) -> dict[str, dict[str, str]]:
-    """Folders that the deploy brings as a whole, for the host's own Python and architecture."""
-    return {folder(plan): {"component": "post", "python": host.target.python}} if host.is_post else {}
+    """Folders that the deploy brings as a whole, for the host's own Python and architecture. Agents have the SDK from the same."""
+    users = ["post"] if host.is_post else []
+    users += [f"service-{name}" for name, service in host.services.items() if agents.carries_sdk(service)]
+    return {folder(plan): {"component": users[0], "python": host.target.python}} if users else {}
 
 
 def secrets(plan: Plan, host: HostPlan) -> dict[str, Secret]:

@@ -207,6 +207,17 @@ class Hardening(Model):
         return self
 
 
+class Agent(Model):
+    """An inbox that a program handles with the SDK, or with `restante agent run`."""
+
+    inbox: Mailbox
+    """The inbox."""
+    token: Reference
+    """A token of the post office that may receive from it; the program finds it as the credential restante-token."""
+    url: Origin | None = None
+    """The post office; left out: https:// and the spec's domain."""
+
+
 class Service(Model):
     """A program of the operator's own that systemd supervises."""
 
@@ -238,10 +249,12 @@ class Service(Model):
     """How tightly it is shut in."""
     after: tuple[UnitName, ...] = ()
     """Units it starts after."""
+    agent: Agent | None = None
+    """It handles an inbox: readiness, watchdog, token and worker name follow; /usr/bin/python3 gets the SDK of this kit."""
 
     @model_validator(mode="after")
     def _watchdog_needs_notify(self) -> Service:
-        if self.watchdog and self.readiness != "notify":
+        if self.watchdog and self.readiness != "notify" and not self.agent:
             raise refuse("watchdog is set but readiness is 'started': a program that never notifies would be killed; "
                          "set readiness: notify, or leave watchdog out")  # fmt: skip
         return self

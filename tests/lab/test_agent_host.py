@@ -1,0 +1,95 @@
+"""A program with the SDK on a real host: deployed, verified, stalled, and restarted by systemd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from mail_host import INBOX, PostHost
+from test_examples import Fleet, until
+
+pytestmark = pytest.mark.lab
+AGENT = """
+import time
+from restante import Mailbox
+
+for delivery in Mailbox().consume():
+    with delivery:
+        print("handles", delivery.message.subject, "attempt", delivery.attempt, flush=True)
+        if delivery.message.subject == "freeze" and delivery.attempt == 1:
+            time.sleep(3600)
+"""
+HOST = "  solo: {ipv4: 192.0.2.31, os: debian-12, tiers: [edge, post], memory: 2G}"
+SERVICE = """
+services:
+  crm:
+    host: solo
+    user: crm
+    exec: /usr/bin/python3 /opt/crm/agent.py
+    files: {/opt/crm/agent.py: "file:agent.py"}
+    agent: {inbox: support, token: env:CRM_TOKEN, url: "http://127.0.0.1:8025"}
+    watchdog: 10s
+"""
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostHost]:
+    patch = pytest.MonkeyPatch()
+    folder = tmp_path_factory.mktemp("agent")
+    (folder / "agent.py").write_text(AGENT)
+    fleet = Fleet(folder, "single-host")
+    fleet.spec.write_text(fleet.original.replace("tiers: [edge, post]", "tiers: [edge, post, agent]"))
+    try:
+        fleet.restante("up")
+        fleet.deploy()
+        solo = PostHost(fleet, "solo", "192.0.2.31")
+        patch.setenv("CRM_TOKEN", solo.sh(f"restante token create crm --allow {INBOX}=receive,read"))
+        fleet.spec.write_text(fleet.spec.read_text() + SERVICE)
+        fleet.deploy()
+        yield solo
+    finally:
+        fleet.restante("down")
+        patch.undo()
+
+
+def journal(host: PostHost) -> str:
+    return host.sh("journalctl -u crm -o cat")
+
+
+def send(host: PostHost, subject: str) -> None:
+    mail = f"printf 'Subject: {subject}\\n\\nhello\\n' | sendmail -f a@sender.invalid {INBOX}"
+    host.sh(mail)
+
+
+def test_an_agent_handles_mail_and_verify_sees_it_connected(host: PostHost) -> None:
+    send(host, "first")
+    until(lambda: "handles first attempt 1" in journal(host), "the first mail handled")
+    until(lambda: "websocket up; heartbeat" in host.sh("systemctl show -P StatusText crm"), "a heartbeat", 40)
+    shown = host.fleet.restante("verify", "--lab", "--quick")
+    assert "agent-connected" in shown
+    assert ", 0 failed" in shown
+    assert "service-watchdog" in shown
+
+
+def test_a_frozen_agent_is_restarted_by_the_watchdog_and_has_its_mail_again(host: PostHost) -> None:
+    send(host, "freeze")
+    until(lambda: "handles freeze attempt 1" in journal(host), "the mail in its hands")
+    before = host.pid("crm")
+    host.sh("systemctl kill -s STOP crm")
+    until(lambda: host.pid("crm") not in {before, "0"}, "a restart by the watchdog", 60)
+    until(lambda: "handles freeze attempt 2" in journal(host), "its mail again, at once", 20)
+    send(host, "last")
+    until(lambda: "handles last attempt 1" in journal(host), "the next mail")
+
+
+def test_an_outage_of_the_post_office_kills_no_agent(host: PostHost) -> None:
+    before = host.pid("crm")
+    host.sh("systemctl stop restante-server.service restante-http.socket")
+    until(lambda: " down; " in host.sh("systemctl show -P StatusText crm"), "it says that it is not connected", 60)
+    assert ("agent-connected", "solo") in host.fleet.failed("--only", "agent-connected")
+    assert host.pid("crm") == before
+    host.sh("systemctl start restante-http.socket restante-server.service")
+    host.ready()
+    send(host, "after the outage")
+    until(lambda: "handles after the outage attempt 1" in journal(host), "mail after the outage", 90)
+    assert host.pid("crm") == before
