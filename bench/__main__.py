@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
-from bench import fleet, hosts, post, sockets
+from bench import fleet, hosts, post, sdk, sockets
 
 fleet.main()
 post.main()
+sdk.main()
 if os.geteuid() == 0:
     hosts.main()
     sockets.main()
