@@ -8,6 +8,8 @@ import pytest
 from mail_host import INBOX, PostHost
 from test_examples import Fleet, until
 
+from restante.lab.authority import certificate
+
 pytestmark = pytest.mark.lab
 AGENT = """
 import time
@@ -19,7 +21,7 @@ for delivery in Mailbox().consume():
         if delivery.message.subject == "freeze" and delivery.attempt == 1:
             time.sleep(3600)
 """
-HOST = "  solo: {ipv4: 192.0.2.31, os: debian-12, tiers: [edge, post], memory: 2G}"
+DOMAIN = "agents.example.org"
 SERVICE = """
 services:
   crm:
@@ -27,7 +29,8 @@ services:
     user: crm
     exec: /usr/bin/python3 /opt/crm/agent.py
     files: {/opt/crm/agent.py: "file:agent.py"}
-    agent: {inbox: support, token: env:CRM_TOKEN, url: "http://127.0.0.1:8025"}
+    agent: {inbox: support, token: env:CRM_TOKEN}
+    environment: {SSL_CERT_FILE: /etc/ssl/lab-authority.pem}
     watchdog: 10s
 """
 
@@ -43,6 +46,8 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostHost]:
         fleet.restante("up")
         fleet.deploy()
         solo = PostHost(fleet, "solo", "192.0.2.31")
+        authority = (fleet.lab.authority / "ca.pem").read_text()
+        solo.sh(f"cat > /etc/ssl/lab-authority.pem <<'END'\n{authority}END\necho 192.0.2.31 {DOMAIN} >> /etc/hosts")
         patch.setenv("CRM_TOKEN", solo.sh(f"restante token create crm --allow {INBOX}=receive,read"))
         fleet.spec.write_text(fleet.spec.read_text() + SERVICE)
         fleet.deploy()
@@ -80,6 +85,37 @@ def test_a_frozen_agent_is_restarted_by_the_watchdog_and_has_its_mail_again(host
     until(lambda: "handles freeze attempt 2" in journal(host), "its mail again, at once", 20)
     send(host, "last")
     until(lambda: "handles last attempt 1" in journal(host), "the next mail")
+
+
+def status(host: PostHost) -> str:
+    return host.sh("systemctl show -P StatusText crm")
+
+
+def stands(host: PostHost) -> bool:
+    """Through the edge: nginx holds the agent's socket."""
+    return status(host).startswith("websocket up")
+
+
+def test_a_restart_of_nginx_is_noticed_at_once_and_costs_no_mail(host: PostHost) -> None:
+    until(lambda: stands(host), "a socket through the edge", 40)
+    host.sh("systemctl restart nginx")
+    send(host, "during the restart")
+    until(lambda: "handles during the restart attempt 1" in journal(host), "the mail of meanwhile", 15)
+    until(lambda: stands(host), "the socket again", 30)
+
+
+def test_a_reload_with_another_certificate_cuts_nobody_and_new_sockets_take_it(host: PostHost) -> None:
+    until(lambda: stands(host), "a socket through the edge", 40)
+    chain, key = certificate(host.fleet.lab.authority, DOMAIN)
+    for name, content in (("privkey.pem", key), ("fullchain.pem", chain)):
+        host.machine.exec(["sh", "-c", f"cat > /etc/restante/tls/{name}.new"], input=content)
+    host.sh(
+        "cd /etc/restante/tls && mv privkey.pem.new privkey.pem && mv fullchain.pem.new fullchain.pem && systemctl reload nginx"
+    )
+    send(host, "after the reload")
+    until(lambda: "handles after the reload attempt 1" in journal(host), "a signal on the old socket", 10)
+    host.kill("crm")
+    until(lambda: stands(host), "a socket under the other certificate", 40)
 
 
 def test_an_outage_of_the_post_office_kills_no_agent(host: PostHost) -> None:
