@@ -29,11 +29,11 @@ class Worker:
             raise SystemExit(f"{verb} was answered {answer.status}: {text.decode()}")
         return json.loads(text)  # type: ignore[no-any-return]
 
-    def drain(self, limit: int) -> int:
+    def drain(self, limit: int, size: int = BATCH) -> int:
         """Each receive acknowledges the batch before it, the last one by itself."""
         done, batch = 0, None
         while done < limit:
-            found = self.call("receive", {"max_messages": BATCH, **({"ack_batch": batch} if batch else {})})
+            found = self.call("receive", {"max_messages": size, **({"ack_batch": batch} if batch else {})})
             batch = found["batch"]
             if not batch:
                 return done
