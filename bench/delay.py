@@ -80,7 +80,12 @@ def main() -> None:
             url = stack.enter_context(postgres.postgres(folder / "cluster")).database("delay")
             offices["PostgreSQL"] = stack.enter_context(office(folder / "postgresql", "postgresql", url))
             other = stack.enter_context(office(folder / "other", "postgresql", url))
-            delays("PostgreSQL, mail at one host, socket at another", uvloop.run(direct(offices["PostgreSQL"], other)), 5, 20)
+            delays(
+                "PostgreSQL, mail at one host, socket at another",
+                uvloop.run(direct(offices["PostgreSQL"], other)),
+                5,
+                20,
+            )
         for name, each in offices.items():
             delays(f"{name}, LMTP's 250 to the signal", uvloop.run(direct(each, each)), 5, 20)
         through_postfix(folder, offices)

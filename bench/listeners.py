@@ -71,7 +71,9 @@ class Imap:
         self._writer.write(b"DONE\r\n")
         while not (await self._reader.readline()).startswith(b"a "):
             pass
-        self._subjects = SUBJECT.findall(await self._ask(f"FETCH {first + 1}:{end} (BODY.PEEK[HEADER.FIELDS (SUBJECT)])"))
+        self._subjects = SUBJECT.findall(
+            await self._ask(f"FETCH {first + 1}:{end} (BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+        )
 
     def told(self) -> Told:
         return {subject.decode(): when for subject, when in zip(self._subjects, self._when.values(), strict=True)}

@@ -17,12 +17,14 @@ SENDER = "a@example.net"
 class Client:
     """One session. `where` is a unix socket that speaks LMTP, or a port of this machine that speaks SMTP."""
 
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer, self._identified = reader, writer, False
+
     @classmethod
     async def to(cls, where: Path | int) -> Client:
-        self = cls()
         lmtp = isinstance(where, Path)
         opening = asyncio.open_unix_connection(where) if lmtp else asyncio.open_connection("127.0.0.1", where)
-        self._reader, self._writer = await opening
+        self = cls(*await opening)
         await self._reply()
         self._writer.write(b"LHLO bench\r\n" if lmtp else b"EHLO bench\r\n")
         # As Postfix does: who takes it is told the queue id, and pays for what follows from that.

@@ -20,5 +20,7 @@ def _bundle() -> dict[str, bytes]:
 
 def rendered(host: str, end: str) -> str:
     """The one file of that host whose path ends so."""
-    (found,) = (content for path, content in _bundle().items() if path.startswith(f"hosts/{host}/") and path.endswith(end))
+    (found,) = (
+        content for path, content in _bundle().items() if path.startswith(f"hosts/{host}/") and path.endswith(end)
+    )
     return found.decode()
