@@ -1,6 +1,6 @@
-"""A post office in a process of its own for the benchmarks: `python -m bench.office FOLDER ENGINE [URL]` prints its ports and a token.
+"""A post office in a process of its own for the benchmarks: `python -m bench.office FOLDER ENGINE [URL]` prints where it is.
 
-ENGINE: sqlite, postgresql, or none, where the LMTP side answers 250 without a store.
+ENGINE: sqlite, postgresql, or none, where the LMTP side reads, scans and answers 250 without a store.
 """
 
 from __future__ import annotations
@@ -18,45 +18,62 @@ from pathlib import Path
 
 import uvloop
 
+from bench.processes import process
 from restante.server.app import running
 from restante.server.settings import Inboxes, Server, Settings, StoreSettings
 from restante.server.store.base import Arrival, Verdict
 
-INBOX = "bench@example.org"
-
 
 @dataclass(frozen=True)
 class Running:
-    lmtp: int
+    lmtp: Path
     http: int
     token: str
     pid: int
+    inbox: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
 
 
 @contextmanager
-def office(folder: Path, engine: str, url: str = "") -> Iterator[Running]:
-    argv = [sys.executable, "-m", "bench.office", str(folder), engine, url]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout
-            yield Running(**json.loads(process.stdout.readline()), pid=process.pid)
-        finally:
-            process.terminate()
+def office(folder: Path, engine: str = "sqlite", url: str = "") -> Iterator[Running]:
+    folder.mkdir(exist_ok=True)
+    with process([sys.executable, "-m", "bench.office", str(folder), engine, url], stdout=subprocess.PIPE) as running:
+        assert running.stdout
+        said = json.loads(running.stdout.readline())
+        yield Running(folder / "lmtp", said["http"], said["token"], running.pid, inbox_of(folder))
+
+
+def inbox_of(folder: Path) -> str:
+    return f"{folder.name}@example.org"
+
+
+def settings(folder: Path, engine: str = "sqlite", url: str = "") -> Settings:
+    kept = StoreSettings(engine="postgresql", url=url) if engine == "postgresql" else StoreSettings(free_space_floor=0)
+    inboxes = Inboxes(domains=("example.org",), predefined=(inbox_of(folder),), quota_bytes=1 << 40)
+    return Settings(
+        server=Server(host=folder.name, domain="mail.example.org", data=folder), store=kept, inboxes=inboxes
+    )
+
+
+def _listening(folder: Path) -> dict[str, list[socket.socket]]:
+    lmtp = socket.socket(socket.AF_UNIX)
+    lmtp.bind(str(folder / "lmtp"))
+    (folder / "lmtp").chmod(0o666)  # Postfix's own user connects
+    return {"lmtp": [lmtp], "http": [socket.create_server(("127.0.0.1", 0), backlog=4096)]}
 
 
 async def main(folder: Path, engine: str, url: str) -> None:
-    kept = StoreSettings(engine="postgresql", url=url) if engine == "postgresql" else StoreSettings(free_space_floor=0)
-    inboxes = Inboxes(domains=("example.org",), predefined=(INBOX,), quota_bytes=1 << 40)
-    settings = Settings(server=Server(host="mx", domain="mail.example.org", data=folder), store=kept, inboxes=inboxes)
-    sockets = {name: [socket.create_server(("127.0.0.1", 0), backlog=4096)] for name in ("lmtp", "http")}
+    sockets = _listening(folder)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    async with running(settings, sockets) as made:
+    async with running(settings(folder, engine, url), sockets) as made:
         if engine == "none":
             made.post.store.ingest = _nothing  # type: ignore[method-assign]
         token = (await made.post.store.add_token("bench", admin=True, scopes={}))[0]
-        ports = {name: found[0].getsockname()[1] for name, found in sockets.items()}
-        print(json.dumps({**ports, "token": token}), flush=True)
+        print(json.dumps({"http": sockets["http"][0].getsockname()[1], "token": token}), flush=True)
         await stopped.wait()
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
+from bench.idle import cpu_s, rss_kib
+from bench.lmtp import ingest
 from bench.measure import line
-from bench.office import INBOX, Running, office
-from bench.post import cpu_s, ingest, rss_kib
+from bench.office import Running, office
+from bench.processes import disk
 from restante import AsyncMailbox, Mailbox
 
 MAILS, IN_FLIGHT = 6000, 100
@@ -30,7 +31,7 @@ for delivery in box.consume():
 
 
 def where(running: Running) -> dict[str, str]:
-    return {"url": f"http://127.0.0.1:{running.http}", "inbox": INBOX, "token": running.token}
+    return {"url": f"http://127.0.0.1:{running.http}", "inbox": running.inbox, "token": running.token}
 
 
 def handled(running: Running) -> float:
@@ -80,13 +81,12 @@ def idle(running: Running) -> tuple[float, float]:
 
 def main() -> None:
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp")))
-        running = stack.enter_context(office(folder / "kept", "sqlite"))
+        running = stack.enter_context(office(stack.enter_context(disk()) / "sdk"))
         sync, concurrent = [], []
         for _ in range(3):
-            ingest(running, MAILS)
+            ingest(running.lmtp, running.inbox, MAILS)
             sync.append(handled(running))
-            ingest(running, MAILS)
+            ingest(running.lmtp, running.inbox, MAILS)
             concurrent.append(asyncio.run(handled_async(running)))
         speed, speed_async = median(sync), median(concurrent)
         line("handled by consume(), empty handler", f"{speed:.0f} /s", "1500 /s", speed >= 1500)

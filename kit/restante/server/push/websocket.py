@@ -175,7 +175,7 @@ class Session:
         except (WebSocketDisconnect, RuntimeError):
             pass  # its reader ends it
         finally:
-            self._flushing = False
+            self._flushing, self._task = False, None  # a task that has ended holds 1 KiB for as long as it is known
 
     async def _signals(self, inbox_id: int, stream: Stream) -> None:
         epoch, head = await self._hub.head(inbox_id)
