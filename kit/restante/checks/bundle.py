@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 
-
 BACKUP_UNIT = "restante-backup.service"
 
 

@@ -32,5 +32,5 @@ def derive(spec: Spec, values: Values) -> None:
 
 
 def _log(values: Values) -> None:
-    values.add("store.max_slot_wal_keep_size", 4 * values["store.max_wal_size"], "MiB", "So much log waits for its receiver; then a new line begins.",
-        risk="a receiver that is stuck fills the store's disk", source=f"{_POSTGRESQL}: max_slot_wal_keep_size", spec_key="store.disk")  # fmt: skip
+    values.add("store.slot_wal", 4 * values["store.max_wal_size"], "MiB", "So much log waits for its receiver; then a new line begins.",
+        risk="one that is stuck fills the disk", source=f"{_POSTGRESQL}: max_slot_wal_keep_size", spec_key="store.disk")  # fmt: skip

@@ -50,14 +50,29 @@ def now(client: Client, as_json: bool) -> None:
     On a host of the kit as its timer does, elsewhere by the running server.
     """
     if FILE.exists() and client.url in {"", LOCAL}:
-        done = subprocess.run(["systemctl", "start", UNIT], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise FoundError(f"{done.stderr.strip()}\n`journalctl -u {UNIT}` says why")
+        _start()
         directory = load().directory
         made = {**asdict(folder.chosen(directory)), "directory": str(directory)}
     else:
         made = client.call("POST", path("backups"), {})
     show(made, as_json, lambda _: [f"{made['directory']}/{made['file']}: {made['size'] >> 10} KiB, verified"])
+
+
+def _start() -> None:
+    """A start while it waits for its next try would wait with it."""
+    if systemctl("show", "--property=SubState", "--value", UNIT).startswith("auto-restart"):
+        systemctl("stop", UNIT)
+    try:
+        systemctl("start", UNIT)
+    except FoundError as error:
+        raise FoundError(f"{error}\n`journalctl -u {UNIT}` says why") from None
+
+
+def systemctl(*argv: str) -> str:
+    done = subprocess.run(["systemctl", *argv], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise FoundError(done.stderr.strip())
+    return done.stdout.strip()
 
 
 @command.command("list")
