@@ -11,7 +11,7 @@ import click
 from restante.cli.mailbox.backup import directory_option, one
 from restante.cli.mailbox.inbox import when
 from restante.errors import InputError
-from restante.server.backup import copies, folder, job, recover
+from restante.server.backup import copies, folder, job, recover, wal
 from restante.server.backup.folder import Copy
 from restante.server.backup.settings import FILE, load
 
@@ -65,6 +65,8 @@ def _postgresql(chosen: Path, to: float | None, store: Path | None) -> None:
         raise InputError("--store is for SQLite; PostgreSQL's data folder is Debian's")
     cluster = job.cluster(load())
     made, messages = recover.restore(cluster, chosen, to)
+    if made.line < wal.current(chosen.parent):
+        click.echo("A later line of log has no base backup that fits: what came after this one ended is not in it.", err=True)
     click.echo(
         f"{cluster.data} holds {messages} messages, from {made.file} and the log after it"
         f"{f' until {when(to)}' if to else ''}; what was there is {cluster.data.name}.before-restore.\n"

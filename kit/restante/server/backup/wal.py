@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from restante.server.backup.cluster import Cluster, run
-from restante.server.backup.folder import Base, sync
+from restante.server.backup.folder import Base, listed, sync
 
 PART = ".partial"
 SEGMENTS = 0x100  # in one file of the log's middle number, at PostgreSQL's own segment size of 16 MiB
@@ -31,7 +31,11 @@ def current(directory: Path) -> int:
 
 
 def begin(directory: Path) -> int:
-    line = current(directory) + 1
+    last = current(directory)
+    used = {each.line for each in listed(directory) if isinstance(each, Base)}
+    if last and last not in used and not segments(directory, last):
+        return last  # a start that was interrupted left it
+    line = last + 1
     folder(directory, line).mkdir(parents=True, mode=0o700)
     sync(directory / "wal")
     return line

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from restante.server.backup import wal
+from restante.server.backup import folder, wal
 from restante.server.backup.cluster import Cluster
 from restante.server.backup.folder import Base
 
@@ -54,6 +54,12 @@ def test_the_log_that_follows_starts_with_the_backup_s_own_segment(tmp_path: Pat
     _, made = base(tmp_path, range(2, 3))
     found = {name: path.name for name, path in wal.after(tmp_path, made)}
     assert found == {segment(2): segment(2), segment(3): f"{segment(3)}.partial"}
+
+
+def test_a_line_that_an_interrupted_start_left_is_used_by_the_next(tmp_path: Path) -> None:
+    assert [wal.begin(tmp_path), wal.begin(tmp_path)] == [1, 1]
+    folder.describe(tmp_path, base(tmp_path, range(1, 2))[1])
+    assert wal.begin(tmp_path) == 2, "a base backup stands on it"
 
 
 def test_a_line_goes_with_its_last_backup_and_the_one_that_is_written_stays(tmp_path: Path) -> None:
