@@ -66,7 +66,9 @@ def _postgresql(chosen: Path, to: float | None, store: Path | None) -> None:
     cluster = job.cluster(load())
     made, messages = recover.restore(cluster, chosen, to)
     if made.line < wal.current(chosen.parent):
-        click.echo("A later line of log has no base backup that fits: what came after this one ended is not in it.", err=True)
+        click.echo(
+            "A later line of log has no base backup that fits: what came after this one ended is not in it.", err=True
+        )
     click.echo(
         f"{cluster.data} holds {messages} messages, from {made.file} and the log after it"
         f"{f' until {when(to)}' if to else ''}; what was there is {cluster.data.name}.before-restore.\n"

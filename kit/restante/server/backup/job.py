@@ -40,7 +40,9 @@ def receive(settings: BackupSettings) -> NoReturn:
     """Become pg_receivewal. It ends when its connection does, and systemd starts all of this anew: the cluster may be another then."""
     here = cluster(settings)
     if not (here.slot_position() and wal.current(settings.directory)):
-        wal.begin(settings.directory)  # before its slot: a slot without a line of its own would go on in the line before
+        wal.begin(
+            settings.directory
+        )  # before its slot: a slot without a line of its own would go on in the line before
         here.new_slot()
         (settings.directory / "wanted").touch()  # a unit watches it: a line needs a base backup
     line = wal.folder(settings.directory, wal.current(settings.directory))
