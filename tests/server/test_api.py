@@ -221,19 +221,19 @@ def test_metrics_say_how_old_the_oldest_unacknowledged_mail_is(office: Office) -
 def test_a_backup_is_whole_and_a_restore_changes_the_epoch(office: Office) -> None:
     from pathlib import Path
 
-    from restante.server.store import backup
+    from restante.server.backup import copies
 
     office.send("one")
     made = office.call("POST", "/v1/backups", {}).json
     path = Path(made["directory"]) / made["file"]
-    assert backup.verify(path).messages == 1
+    assert copies.verify(path).messages == 1
     target = path.parent / "elsewhere" / "store.sqlite"
-    backup.restore(path, target)
+    copies.restore(path, target)
     with path.open("r+b") as file:
         file.seek(5000)
         file.write(b"damage")
     with pytest.raises(Exception, match="not what was written"):
-        backup.verify(path)
+        copies.verify(path)
 
 
 def test_mail_of_24_mib_and_mail_in_eight_bits_comes_out_as_it_went_in(office: Office) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from restante.server import alerts
 from restante.server.alerts import Watch
 from restante.server.handles import Signer, message_id, read_message_id
 from restante.server.recipients import FULL, NO_SPACE, Recipients
-from restante.server.settings import load
+from restante.server.settings import Backup, load
 from restante.server.store.base import Handle
 from restante.server.store.clock import Clock
 from restante.server.store.statements import for_psycopg, named
@@ -76,6 +78,29 @@ def test_a_condition_is_told_once_when_it_begins_and_once_when_it_ends(
         office.ack(office.receive()["items"][0]["receipt_handle"])
         office.run(watch.look())
         assert "over: 1 messages wait" in told.read_text()
+
+
+def test_a_backup_that_is_late_is_told_and_a_new_host_has_time_for_its_first(tmp_path: Path) -> None:
+    told = []
+    with serving(settings(tmp_path / "data", backup=Backup(stale_after_s=7200))) as office:
+        watch = Watch(office.office.post, 0)
+        office.run(watch.look())
+        told.append(watch.told)
+        watch.began -= 7201
+        office.run(watch.look())
+        told.append(watch.told)
+        made = Path(office.call("POST", "/v1/backups", {}).json["directory"])
+        office.run(watch.look())
+        told.append(watch.told)
+        assert "restante_backup_stale_after_seconds 7200.0" in office.call("GET", "/metrics").raw.decode()
+        (described,) = made.glob("*.json")
+        described.write_text(
+            re.sub(r'"made_at": [0-9.]+', f'"made_at": {time.time() - 3 * 3600}', described.read_text())
+        )
+        office.run(watch.look())
+        told.append(watch.told)
+    due = f"{tmp_path}/data/backups, where a backup is due at least every 2 hours"
+    assert told == [{}, {"backup": f"there is none in {due}"}, {}, {"backup": f"the newest is 3 hours old in {due}"}]
 
 
 LOG = """

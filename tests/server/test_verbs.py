@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -54,3 +55,30 @@ def test_what_the_server_refuses_is_a_sentence(restante, monkeypatch: pytest.Mon
     assert "there is no inbox nobody@example.org" in str(result.exception)
     monkeypatch.setenv("RESTANTE_URL", "http://127.0.0.1:9")
     assert "no post office answers" in str(CliRunner().invoke(main, ["inbox", "list"]).exception)
+
+
+def test_a_backup_is_made_listed_verified_and_put_back(restante, office: Office, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    office.send("one")
+    made = json.loads(restante("backup", "now", "--json"))
+    where = ("--dir", made["directory"])
+    assert f"{made['file']}" in restante("backup", "list", *where)
+    assert "is whole: 1 messages" in restante("backup", "verify", *where)
+    assert "is whole: 1 messages" in restante("backup", "verify", made["file"], *where)
+    target = tmp_path / "elsewhere" / "store.sqlite"
+    assert "is the copy of" in restante("restore", *where, "--store", str(target))
+    assert target.exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["backup", "list"], "this host has no /etc/restante/backup.toml"),
+        (["backup", "list", "--dir", "/nowhere"], "/nowhere is no folder"),
+        (["backup", "verify", "/nowhere/20260101T000000Z-000"], "is no backup"),
+        (["restore", "--to", "yesterday", "--dir", "/tmp"], "yesterday is no moment; as in"),
+        (["restore", "--dir", "EMPTY"], "there is no backup in"),
+    ],
+)
+def test_what_cannot_be_restored_is_said_in_a_sentence(argv: list[str], sentence: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, [word.replace("EMPTY", str(tmp_path)) for word in argv])
+    assert sentence in str(result.exception)

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+BACKUP_UNIT = "restante-backup.service"
+
 
 class Expected(AssertionError):  # noqa: N818 - reads as what it says: expected this, found that
     """A check that failed: what the plan says, and what the host says."""
@@ -94,7 +96,8 @@ class Bundle:
         """What the collector is asked."""
         components = self.components(name)
         return {
-            "units": self.units(name),
+            "units": self.units(name) + ([BACKUP_UNIT] if self.plan["hosts"][name]["backup"] else []),
+            "backup": self.plan["hosts"][name]["backup"],
             "services": self.units(name, "service"),
             "sysctls": list(self.sysctls(name)),
             "files": list(self.hosts[name]["files"]),

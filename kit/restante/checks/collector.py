@@ -12,6 +12,7 @@ import pwd
 import re
 import subprocess
 import sys
+import time
 import urllib.request
 from typing import Any
 
@@ -120,6 +121,14 @@ def office() -> dict[str, Any]:
         return {"status": str(error)}
 
 
+def backups(directory: str | None) -> list[float]:
+    """When each was made; it is one once it is described."""
+    found = glob.glob(f"{glob.escape(directory)}/*.json") if directory else []
+    return sorted(
+        float(json.loads(read(path))["made_at"]) for path in found if os.path.exists(path.removesuffix(".json"))
+    )
+
+
 def main(ask: dict[str, Any]) -> dict[str, Any]:
     shown = units(ask["units"])
     pid = int(shown.get("nginx.service", {}).get("MainPID", "0"))
@@ -137,6 +146,8 @@ def main(ask: dict[str, Any]) -> dict[str, Any]:
         "workers": workers() if ask["nginx"] else [],
         "postfix": postfix() if ask["postfix"] else {},
         "postgresql": postgresql() if ask["postgresql"] else {},
+        "backups": backups(ask["backup"]),
+        "now": time.time(),
         "office": office() if ask["post"] else {},
     }
 

@@ -8,7 +8,7 @@ import uuid
 from typing import Any
 
 import pytest
-from bundle import Bundle, Expected, expect
+from bundle import BACKUP_UNIT, Bundle, Expected, expect
 
 check = pytest.mark.check
 PATIENCE_S = 10
@@ -135,3 +135,18 @@ def test_office(bundle: Bundle, facts: dict[str, Any]) -> None:
     expect("engine of its store", bundle.plan["mail"]["engine"], facts["office"].get("engine"))
     if bundle.plan["mail"]["engine"] == "sqlite":
         expect("its durability", {"journal_mode": "wal", "synchronous": "full"}, facts["office"].get("durability"))
+
+
+@check(id="backup-fresh", cause=7, key="store.backup", component="backup")
+def test_backup(bundle: Bundle, facts: dict[str, Any]) -> None:
+    """On a host of this minute the first may still be on its way; one that failed is not."""
+    timer, service = facts["units"]["restante-backup.timer"]["SubState"], facts["units"][BACKUP_UNIT]
+    if timer not in {"waiting", "running"}:
+        raise Expected("restante-backup.timer waits for its next round, or runs one", timer)
+    limit = bundle.value("backup.stale_after")
+    if not facts["backups"]:
+        expect(f"without a backup {BACKUP_UNIT} makes the first", "start", service["SubState"])
+    elif facts["now"] - facts["backups"][-1] > limit:
+        raise Expected(
+            f"a backup of the last {limit} s", f"the newest is {facts['now'] - facts['backups'][-1]:.0f} s old"
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from restante.plan import backup
 from restante.plan.derived import Derived
 from restante.plan.mail import MIB
 from restante.plan.post import STORE_PORT, predefined, store_host
@@ -59,7 +60,16 @@ def settings(spec: Spec, values: Mapping[str, Derived], host: str) -> dict[str, 
         "webhooks": [Setting("allow", list(spec.webhooks.allow)), Setting("https_only", spec.webhooks.https_only)],
         "postfix": [Setting("recipients", RECIPIENTS)],
         "alert": [Setting("command", "/usr/local/lib/restante/alert")],
+        **_backup(spec, values, host),
     }  # fmt: skip
+
+
+def _backup(spec: Spec, values: Mapping[str, Derived], host: str) -> dict[str, list[Setting]]:
+    """The age of a copy on its own host is the post office's to watch; PostgreSQL's are on another."""
+    if spec.store.engine != "sqlite" or backup.host(spec) != host:
+        return {}
+    stale = values["backup.stale_after"]
+    return {"backup": [Setting("directory", spec.store.backup.directory), Setting("stale_after_s", stale.value, stale)]}
 
 
 def _store(spec: Spec) -> list[Setting]:

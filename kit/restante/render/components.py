@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from restante.plan import backup as plans
 from restante.plan.build import HostPlan, Plan
 from restante.plan.post import HTTP_PORT, STORE_PORT
 from restante.plan.topology import STATUS_PORT
@@ -62,6 +63,23 @@ def postgresql(_: Plan, host: HostPlan) -> Component:
     )  # fmt: skip
 
 
+def wal(_: Plan) -> Component:
+    unit = "restante-wal.service"
+    return Component(
+        "wal", "", units=(unit,), change="restart", test=(("systemd-analyze", "verify", f"/etc/systemd/system/{unit}"),)
+    )
+
+
+def backup(plan: Plan) -> Component:
+    paths = ("restante-backup.path",) if plan.spec.store.engine == "postgresql" else ()
+    test = ("systemd-analyze", "verify", "/etc/systemd/system/restante-backup.service")
+    return Component("backup", "", units=("restante-backup.timer", *paths), change="restart", test=(test,))
+
+
+def command(_: Plan) -> Component:
+    return Component("command", "")
+
+
 def sockets(_: Plan) -> Component:
     """Apart from the service, which is restarted more often: systemd restarts it with them, never them with it."""
     units = tuple(f"restante-{name}.socket" for name in ("admin", "http", "lmtp"))
@@ -110,12 +128,15 @@ def service(name: str, entry: Service) -> Component:
 
 def of_host(plan: Plan, host: HostPlan) -> list[Component]:
     """In the order in which they are applied: who is told first, then the ground, then what stands on it."""
-    found = [alert(plan)]
+    found, backed_up = [alert(plan)], plans.host(plan.spec) == host.name
     if plan.spec.firewall.enabled:
         found.append(nftables(plan))
     found.append(sysctl(plan))
+    found += [command(plan)] if host.has_verbs else []
     found += [postgresql(plan, host)] if host.is_store else []
     found += [sockets(plan), post(plan), postfix(plan, host), queue(plan)] if host.is_post else []
+    found += [wal(plan)] if backed_up and host.is_store else []
+    found += [backup(plan)] if backed_up else []
     found += [service(name, entry) for name, entry in host.services.items()]
     found += [nginx(plan)] if host.is_edge else []
     return [*found, tls(plan)] if host.is_edge or host.is_post else found

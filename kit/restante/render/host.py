@@ -79,6 +79,8 @@ def _templates(folder: str) -> tuple[str, ...]:
 def _wanted(plan: Plan, host: HostPlan, target: str) -> bool:
     if "restante-beat" in target:
         return bool(plan.spec.alert and plan.spec.alert.beat)
+    if target.endswith("/restante-backup.path"):
+        return host.is_store
     return not target.endswith("/restart-delay") or not host.target.restart_steps
 
 
@@ -187,7 +189,7 @@ def _source_match(source: str) -> str:
 def identity(plan: Plan, host: HostPlan) -> dict[str, Any]:
     """What the manifest says about the host itself."""
     users = {service.user for service in host.services.values()} - {"www-data", "nobody"}
-    users |= {mail.USER} if host.is_post else set()
+    users |= mail.users(plan, host)
     return {
         "host": host.name,
         "os": host.host.os.value,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from restante.plan import agents, office, post
+from restante.plan import agents, backup, office, post
 from restante.plan.build import HostPlan, Plan
 from restante.plan.mail import MIB
 from restante.render.manifest import Secret
@@ -12,12 +12,14 @@ from restante.render.manifest import Secret
 CREDENTIALS = "/etc/restante/credentials"
 RELEASES = "/opt/restante/server"
 USER = "restante-post"
+BACKUP_USER = "restante-backup"  # also its role in PostgreSQL, by the kernel's word
 
 
 def context(plan: Plan, host: HostPlan) -> dict[str, Any]:
     return {
         **(_post(plan, host) if host.is_post else {}),
         **(_store(plan, host) if host.is_store else {}),
+        **_backup(plan, host),
     }
 
 
@@ -32,7 +34,6 @@ def _post(plan: Plan, host: HostPlan) -> dict[str, Any]:
         "flush": office.FLUSH,
         "settings": office.settings(plan.spec, plan.values, host.name),
         "credentials": office.credentials(plan.spec),
-        "server_folder": folder(plan),
         "http_addresses": [_join(address, post.HTTP_PORT) for address in post.http_addresses(plan.spec, host.name)],
     }
 
@@ -45,6 +46,24 @@ def _store(plan: Plan, host: HostPlan) -> dict[str, Any]:
     }
 
 
+def _backup(plan: Plan, host: HostPlan) -> dict[str, Any]:
+    """`backup` is None where the kit makes none."""
+    here = backup.host(plan.spec) == host.name
+    return {
+        "backup": plan.spec.store.backup if here else None,
+        "backup_user": USER if plan.spec.store.engine == "sqlite" else BACKUP_USER,
+        "floor_bytes": plan.values["mail.free_space_floor"].value * MIB if here else 0,
+        "sqlite": office.SQLITE,
+        "data": office.DATA,
+        "server_folder": folder(plan),
+    }
+
+
+def users(plan: Plan, host: HostPlan) -> set[str]:
+    log = host.is_store and backup.host(plan.spec) == host.name
+    return ({USER} if host.is_post else set()) | ({BACKUP_USER} if log else set())
+
+
 def folder(plan: Plan) -> str:
     """Where a host has the post office's code: one folder a release, so that going back is starting from the other one."""
     return f"{RELEASES}/{plan.server}"
@@ -52,7 +71,7 @@ def folder(plan: Plan) -> str:
 
 def trees(plan: Plan, host: HostPlan) -> dict[str, dict[str, str]]:
     """Folders that the deploy brings as a whole, for the host's own Python and architecture. Agents have the SDK from the same."""
-    users = ["post"] if host.is_post else []
+    users = ["post"] if host.is_post else ["command"] if host.has_verbs else []
     users += [f"service-{name}" for name, service in host.services.items() if agents.carries_sdk(service)]
     return {folder(plan): {"component": users[0], "python": host.target.python}} if users else {}
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
 from restante.server.api.context import Post
-from restante.server.gauges import Waiting, waiting
+from restante.server.gauges import Waiting, backup_age, waiting
 from restante.server.store.base import StoreError
 
 log = logging.getLogger("restante.alert")
@@ -23,6 +25,7 @@ class Watch:
     floor_bytes: int
     command: str | None = None
     told: dict[str, str] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
 
     async def look(self) -> None:
         """Tell what began, and what ended."""
@@ -34,6 +37,8 @@ class Watch:
         self.told = now
 
     async def _conditions(self) -> AsyncIterator[tuple[str, str]]:
+        if late := self._backup():
+            yield "backup", late
         try:
             rows = await self.post.store.read(waiting)
             free = await self.post.store.free_bytes()
@@ -51,6 +56,15 @@ class Watch:
         for hook in await self.post.store.read(lambda tx: tx.all("webhooks")):
             if hook[7] == "paused":
                 yield f"webhook {hook[0]}", f"the webhook {hook[0]} is paused ({hook[8]}); its mail waits in the inbox"
+
+    def _backup(self) -> str | None:
+        """Without one a new host has as long as until one is too old."""
+        limit, where = self.post.settings.backup.stale_after_s, self.post.settings.backups
+        age = backup_age(self.post)
+        if not limit or min(age, time.monotonic() - self.began if math.isinf(age) else age) <= limit:
+            return None
+        newest = "there is none" if math.isinf(age) else f"the newest is {age / 3600:.0f} hours old"
+        return f"{newest} in {where}, where a backup is due at least every {limit / 3600:.0f} hours"
 
     async def _tell(self, key: str, text: str) -> None:
         log.warning("%s: %s", key, text)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from restante.server.backup import folder
 from restante.server.store.base import StoreError
 from restante.server.store.tx import Tx
 
@@ -49,10 +52,19 @@ def mta(post: Post) -> None:
         post.metrics.mta_oldest.set(max(0.0, found["at"] - oldest) if oldest else 0)
 
 
+def backup_age(post: Post) -> float:
+    """Of the newest, in seconds: backups are made beside the server, so it looks."""
+    newest = next(iter(folder.listed(post.settings.backups)), None)
+    return max(0.0, time.time() - newest.made_at) if newest else math.inf
+
+
 async def observe(post: Post) -> None:
     """Fill the gauges. A store that does not answer is itself a reading."""
     metrics = post.metrics
     mta(post)
+    if post.settings.backup.stale_after_s:
+        metrics.backup_stale.set(post.settings.backup.stale_after_s)
+        metrics.backup_age.set(backup_age(post))
     metrics.sockets.set(len(post.sessions.open))
     counters: Counter[str] = Counter()
     for session in post.sessions.open:

@@ -60,6 +60,16 @@ class Metrics:
         self.mta_oldest = Gauge(
             "restante_mta_oldest_seconds", "Age of the oldest mail in Postfix's queue.", registry=registry
         )
+        self.backup_age = Gauge(
+            "restante_backup_age_seconds",
+            "Age of the newest backup of a SQLite store; infinite without one.",
+            registry=registry,
+        )
+        self.backup_stale = Gauge(
+            "restante_backup_stale_after_seconds",
+            "Age at which the newest backup is too old; 0: never.",
+            registry=registry,
+        )
         self.agents = Gauge(
             "restante_agent_counter", "What agents report in their pings, summed.", ["name"], registry=registry
         )

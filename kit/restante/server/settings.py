@@ -92,6 +92,13 @@ class Alert(Section):
     """The kit's alert program: COMMAND message KIND TEXT."""
 
 
+class Backup(Section):
+    directory: Path | None = None
+    """Where copies of a SQLite store lie; below `data` when left out."""
+    stale_after_s: Seconds = 0
+    """Age of the newest at which a person is told; 0: never."""
+
+
 class Settings(Section):
     server: Server
     store: StoreSettings = StoreSettings()
@@ -102,10 +109,15 @@ class Settings(Section):
     webhooks: Webhooks = Webhooks()
     postfix: Postfix = Postfix()
     alert: Alert = Alert()
+    backup: Backup = Backup()
 
     @property
     def store_path(self) -> Path:
         return self.store.path or self.server.data / "store.sqlite"
+
+    @property
+    def backups(self) -> Path:
+        return self.backup.directory or self.server.data / "backups"
 
 
 def load(path: Path) -> Settings:

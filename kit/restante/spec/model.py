@@ -8,7 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from restante.spec.values import (
+    LONGEST_S,
+    SHORTEST_BACKUP_S,
     Argv,
+    BackupFolder,
     Domain,
     Duration,
     EnvName,
@@ -340,6 +343,31 @@ class Inboxes(Model):
     """The largest mail that is taken, as it is on the wire."""
 
 
+class Backup(Model):
+    """Backups of the store, made and verified on its own host; carry them to another machine."""
+
+    enabled: bool = True
+    """Whether the kit makes them. An external store's are its operator's."""
+    directory: BackupFolder = "/var/lib/restante/backups"
+    """Where they lie; a disk of its own survives the store's."""
+    every: Duration = 86400
+    """How often a whole one is made. PostgreSQL's log is written there as it grows, besides."""
+    keep: Duration = 7 * 86400
+    """How far back a restore can go: the newest backup that is older stays too."""
+
+    @model_validator(mode="after")
+    def _rhythm(self) -> Backup:
+        if self.every < SHORTEST_BACKUP_S:
+            raise refuse(
+                f"every is {self.every} s: each backup reads the whole store; accepted: {SHORTEST_BACKUP_S // 60}m to {LONGEST_S // 86400}d"
+            )
+        if self.keep < self.every:
+            raise refuse(
+                f"keep is {self.keep} s and below every, {self.every} s; keep backups for at least as long as the next one takes to come"
+            )
+        return self
+
+
 class Store(Model):
     """Where mail is kept."""
 
@@ -355,6 +383,8 @@ class Store(Model):
     """Size of the disk that the store is on. When given, the plan refuses more mail than fits."""
     mail_per_day: Size | None = None
     """How much mail arrives a day; needed to judge disk."""
+    backup: Backup = Backup()
+    """Backups of it."""
 
     @model_validator(mode="after")
     def _fits_its_engine(self) -> Store:
@@ -365,6 +395,10 @@ class Store(Model):
             )
         if self.engine == "postgresql" and len(given) != 1:
             raise refuse("PostgreSQL needs exactly one of password (a store host), url (an external one) and lab: true")
+        if self.url and "backup" in self.model_fields_set and self.backup.enabled:
+            raise refuse(
+                "the store is external, and its backups are its operator's; leave backup out, or set enabled: false"
+            )
         return self
 
 

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 _DURATION = re.compile(r"([0-9]+)(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 LONGEST_S = 30 * 86400
+SHORTEST_BACKUP_S = 600
 _SIZE = re.compile(r"([0-9]+)(K|M|G|T)")
 _BYTES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -25,6 +26,30 @@ _UNIT = re.compile(r"[A-Za-z0-9:_.@-]+\.(service|socket|target|mount|path|timer)
 _LOCAL = r"[a-z0-9!#$&*+=?^_{|}~-]+(\.[a-z0-9!#$&*+=?^_{|}~-]+)*"  # RFC 5321 Dot-string without %, / and quotes
 _MAILBOX = re.compile(rf"{_LOCAL}(@({LABEL}\.)+{LABEL})?")
 _ORIGIN = re.compile(rf"https?://({LABEL}\.)*{LABEL}(:[0-9]{{1,5}})?")
+_DEPLOYED = ("current", "deadman", "lock", "originals", "pending", "previous", "recipients", "releases")
+# Where backups would be lost, or in the way; units of the kit see nothing of the homes.
+_NO_BACKUPS = {
+    **dict.fromkeys(
+        ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/opt", "/proc", "/sbin", "/sys", "/usr"), "the system's"
+    ),
+    **dict.fromkeys(("/run", "/var/run", "/tmp", "/var/tmp"), "emptied at boot or by age"),  # noqa: S108
+    **dict.fromkeys(("/home", "/root"), "closed to units"),
+    **dict.fromkeys(("/var/lib/postgresql", "/var/lib/restante/post"), "the store's own, which a restore replaces"),
+    **dict.fromkeys((f"/var/lib/restante/{name}" for name in _DEPLOYED), "the kit's own"),
+}
+_SHARED = {
+    "/",
+    "/media",
+    "/mnt",
+    "/srv",
+    "/var",
+    "/var/backups",
+    "/var/cache",
+    "/var/lib",
+    "/var/lib/restante",
+    "/var/log",
+    "/var/spool",
+}
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -78,6 +103,18 @@ def _host_path(value: Any) -> str:
     if not isinstance(value, str) or not _FILE.fullmatch(value) or "//" in value or "/../" in f"{value}/":
         raise refuse(f"{value!r} is not an absolute path; accepted: / and letters, digits and . _ @ + - / without ..")
     return value
+
+
+def _backup_folder(value: Any) -> str:
+    path = _host_path(value)
+    for folder, why in _NO_BACKUPS.items():
+        if f"{path}/".startswith(f"{folder}/"):
+            raise refuse(
+                f"{path} cannot hold backups: {folder} is {why}; accepted: another folder of its own, as in /srv/backups"
+            )
+    if path in _SHARED:
+        raise refuse(f"{path} is shared with others; give backups a folder of their own, as in /srv/backups")
+    return path
 
 
 def _ipv4(value: Any) -> str:
@@ -176,6 +213,7 @@ Mailbox = Annotated[str, _matching(_MAILBOX, "an inbox", "support, or support@ex
 Origin = Annotated[str, _matching(_ORIGIN, "an origin", "https://app.example.org, without a path")]
 RoutePath = Annotated[str, BeforeValidator(_route)]
 HostPath = Annotated[str, BeforeValidator(_host_path)]
+BackupFolder = Annotated[str, BeforeValidator(_backup_folder)]
 IPv4 = Annotated[str, BeforeValidator(_ipv4), WithJsonSchema({**_TEXT, "format": "ipv4"})]
 IPv6 = Annotated[str, BeforeValidator(_ipv6), WithJsonSchema({**_TEXT, "format": "ipv6"})]
 Network = Annotated[str, BeforeValidator(_network)]

@@ -6,6 +6,8 @@ from typing import Any
 
 from specs import plan
 
+from restante.plan import backup
+
 POST = {"edge": None, "hosts": {"solo": {"ipv4": "192.0.2.31", "os": "debian-13", "tiers": ["edge", "post"]}},
         "inboxes": {"domains": ["example.org"]}}  # fmt: skip
 HOSTS: dict[str, Any] = {
@@ -65,3 +67,11 @@ def test_the_operator_is_told_of_what_refuses_nothing() -> None:
     assert "postmaster" not in " ".join(
         plan({**POST, "inboxes": {"domains": ["example.org"], "predefined": ["postmaster"]}}).notes
     )
+
+
+def test_backups_are_made_where_the_store_is() -> None:
+    assert backup.host(plan(POST).spec) == "solo"
+    assert backup.host(plan(FLEET).spec) == "store-1"
+    assert backup.host(plan({**POST, "store": {"backup": {"enabled": False}}}).spec) is None
+    assert backup.host(plan().spec) is None
+    assert plan({**POST, "store": {"backup": {"every": "6h"}}}).values["backup.stale_after"].value == 12 * 3600

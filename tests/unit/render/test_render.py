@@ -209,3 +209,19 @@ def test_a_carried_file_is_public_bytes() -> None:
     service = {**SERVICE, "files": {"/opt/relay/app.py": "file:app.py"}}
     found = render_bundle(plan({"services": {"relay": service}}, Facts(NOW, files={"file:app.py": b"print()\n"})))
     assert found["hosts/front/opt/relay/app.py"] == b"print()\n"
+
+
+@pytest.mark.parametrize(("enabled", "there"), [(True, True), (False, False)])
+def test_a_store_host_lets_backups_in_by_the_kernels_word_and_only_when_they_are_made(
+    enabled: bool, there: bool
+) -> None:
+    hosts = {
+        "front": {"ipv4": "192.0.2.21", "os": "debian-13", "tiers": ["edge", "post"]},
+        "store": {"ipv4": "192.0.2.22", "os": "debian-12", "tiers": ["store"]},
+    }
+    store = {"engine": "postgresql", "lab": True, "backup": {"enabled": enabled}}
+    found = bundle({"hosts": hosts, "edge": None, "inboxes": {"domains": ["example.org"]}, "store": store})
+    hba = text(found, "/etc/postgresql/15/main/pg_hba.conf", "store")
+    assert ("local replication restante-backup peer" in hba) == there
+    assert (b"restante-backup" in b"".join(found[path] for path in found if path.startswith("hosts/store/"))) == there
+    assert not [path for path in found if path.startswith("hosts/front/") and "backup" in path]

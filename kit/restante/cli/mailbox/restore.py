@@ -2,28 +2,75 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
+from restante.cli.mailbox.backup import directory_option, one
 from restante.cli.mailbox.inbox import when
+from restante.errors import InputError
+from restante.server.backup import copies, folder, job, recover, wal
+from restante.server.backup.folder import Copy
+from restante.server.backup.settings import FILE, load
+
+TOLD = "Agents are told that history changed, and reconcile."
+
+
+def _moment(_: Any, __: Any, text: str | None) -> float | None:
+    try:
+        return datetime.fromisoformat(text).timestamp() if text else None
+    except ValueError:
+        raise InputError(
+            f"{text} is no moment; as in 2026-11-23T10:00:00+01:00, or without a zone in this host's own"
+        ) from None
 
 
 @click.command("restore")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", required=False)
+@click.option("--to", callback=_moment, metavar="TIME", help="No further than this moment; all there is by default.")
 @click.option(
-    "--to",
-    "target",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("/var/lib/restante/post/store.sqlite"),
-    show_default=True,
+    "--store", type=click.Path(path_type=Path, dir_okay=False), help=f"SQLite's database; what {FILE} says by default."
 )
-def command(file: Path, target: Path) -> None:
-    """Put the copy FILE in the place of the store. The server must be stopped. Every epoch changes: agents reconcile."""
-    from restante.server.store import backup
+@directory_option
+def command(file: str | None, to: float | None, store: Path | None, directory: Path | None) -> None:
+    """Put a backup in the place of the store: FILE, or the newest. The store must be stopped.
 
-    made = backup.restore(file, target)
+    SQLite is back as it was when the copy was made; PostgreSQL is brought on from there to the end of its log, or to TIME.
+    What was there is kept beside it. Every epoch changes, so agents reconcile.
+    """
+    chosen = one(file, directory, to)
+    (_sqlite if isinstance(folder.described(chosen), Copy) else _postgresql)(chosen, to, store)
+
+
+def _sqlite(chosen: Path, to: float | None, store: Path | None) -> None:
+    if to is not None and folder.described(chosen).made_at > to:
+        raise InputError(f"{chosen} was made after that moment; choose an older one, or leave it out")
+    target = store or load().path
+    if target is None:
+        raise InputError(
+            f"{chosen} is a copy of SQLite, and this host's store is PostgreSQL; --store says where to put it"
+        )
+    made = copies.restore(chosen, target)
     click.echo(
         f"{target} is the copy of {when(made.made_at)} with {made.messages} messages; what was there is {target.name}.before-restore.\n"
-        "Mail that came after the copy is in that file, or still in Postfix's queue. Agents are told that history changed."
+        f"Mail that came after the copy is in that file, or still in Postfix's queue. {TOLD}\n"
+        "Start the server: systemctl start restante-server.service"
+    )
+
+
+def _postgresql(chosen: Path, to: float | None, store: Path | None) -> None:
+    if store is not None:
+        raise InputError("--store is for SQLite; PostgreSQL's data folder is Debian's")
+    cluster = job.cluster(load())
+    made, messages = recover.restore(cluster, chosen, to)
+    if made.line < wal.current(chosen.parent):
+        click.echo(
+            "A later line of log has no base backup that fits: what came after this one ended is not in it.", err=True
+        )
+    click.echo(
+        f"{cluster.data} holds {messages} messages, from {made.file} and the log after it"
+        f"{f' until {when(to)}' if to else ''}; what was there is {cluster.data.name}.before-restore.\n"
+        f"{TOLD}\nStart it: systemctl start {cluster.unit}; a new base backup is made then"
     )

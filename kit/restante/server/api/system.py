@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from dataclasses import asdict
 from typing import Annotated
@@ -11,13 +12,14 @@ from prometheus_client import generate_latest
 from pydantic import Field, StringConstraints
 from starlette.responses import Response
 
+from restante.errors import FoundError
 from restante.server.api.context import ApiError, Post
 from restante.server.api.errors import answer
 from restante.server.api.inboxes import post_of
 from restante.server.api.schemas import Request as Request_
 from restante.server.api.tokens import admin
+from restante.server.backup import copies, folder
 from restante.server.gauges import observe
-from restante.server.store import backup
 from restante.server.store.base import StoreError
 from restante.server.store.sqlite import SqliteStore
 
@@ -94,15 +96,23 @@ async def unknown(request: Request, body: Known) -> Response:
 
 @router.post("/v1/backups", status_code=201)
 async def create_backup(request: Request) -> Response:
-    """A consistent copy of a SQLite store, below the server's own folder."""
+    """A consistent copy of a SQLite store, verified, in the server's folder of backups."""
     post = post_of(request)
     await admin(post, request)
     if not isinstance(post.store, SqliteStore):
         raise ApiError(
             409, "conflict", "this store is PostgreSQL's: its backup runs on the store host, restante-backup.timer"
         )
-    directory = post.settings.server.data / "backups"
-    made = await backup.now(post.store, directory)
+    directory, path = post.settings.backups, post.store.path
+
+    def make() -> folder.Copy:
+        with folder.alone(directory):
+            return copies.make(path, directory)
+
+    try:
+        made = await asyncio.to_thread(make)
+    except FoundError as error:
+        raise ApiError(503, "unavailable", str(error)) from None
     return answer({**asdict(made), "directory": str(directory)}, 201)
 
 

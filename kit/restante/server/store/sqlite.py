@@ -268,16 +268,6 @@ class SqliteStore(Store):
         row = await self.write(lambda tx: tx.one("durability"))
         return {"journal_mode": row[0], "synchronous": names[row[1]]} if row else {}
 
-    async def backup(self, target: Path) -> None:
-        """A consistent copy while the server runs (SQLite's online backup)."""
-
-        def copy() -> None:
-            source = self._connect()
-            with contextlib.closing(source), contextlib.closing(sqlite3.connect(target)) as into, _sentence(target):
-                source.backup(into, pages=1000, sleep=0.01)
-
-        await self._loop.run_in_executor(None, copy)
-
 
 @contextlib.contextmanager
 def _sentence(path: Path) -> Iterator[None]:

@@ -1,0 +1,62 @@
+"""One round of the timer: make room by the rule, make a backup, verify it."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from restante.server.backup import bases, copies, folder, wal
+from restante.server.backup.cluster import SLOT, SOCKETS, Cluster
+from restante.server.backup.folder import Base, Copy
+from restante.server.backup.settings import BackupSettings
+
+
+def make(settings: BackupSettings) -> Copy | Base:
+    """What is too old goes first: a full disk must be able to mend itself. The newest never goes."""
+    with folder.alone(settings.directory):
+        prune(settings)
+        folder.room(settings.directory, _expected(settings), settings.floor_bytes)
+        if settings.path:
+            return copies.make(settings.path, settings.directory)
+        return bases.make(cluster(settings), settings.directory)
+
+
+def verify(settings: BackupSettings, path: Path) -> Copy | Base:
+    return copies.verify(path) if settings.path else bases.verify(cluster(settings), path)
+
+
+def prune(settings: BackupSettings) -> None:
+    gone = folder.superfluous(folder.listed(settings.directory), settings.keep_s, time.time())
+    for each in gone:
+        folder.remove(settings.directory, each)
+    if settings.version:
+        kept = [each for each in folder.listed(settings.directory) if isinstance(each, Base)]
+        wal.prune(cluster(settings), settings.directory, kept)
+
+
+def receive(settings: BackupSettings) -> NoReturn:
+    """Become pg_receivewal. It ends when its connection does, and systemd starts all of this anew: the cluster may be another then."""
+    here = cluster(settings)
+    if not (here.slot_position() and wal.current(settings.directory)):
+        wal.begin(
+            settings.directory
+        )  # before its slot: a slot without a line of its own would go on in the line before
+        here.new_slot()
+        (settings.directory / "wanted").touch()  # a unit watches it: a line needs a base backup
+    line = wal.folder(settings.directory, wal.current(settings.directory))
+    program = here.tool("pg_receivewal")
+    where = (f"--host={SOCKETS}", f"--directory={line}", f"--slot={SLOT}")
+    os.execv(program, [program, *where, "--synchronous", "--no-loop", "--no-password"])  # noqa: S606
+
+
+def cluster(settings: BackupSettings) -> Cluster:
+    return Cluster(settings.version or "")
+
+
+def _expected(settings: BackupSettings) -> int:
+    """As large as the store, or as the last one: PostgreSQL's folder is closed to us."""
+    if settings.path:
+        return settings.path.stat().st_size if settings.path.exists() else 0
+    return max((each.size for each in folder.listed(settings.directory)[:1]), default=0)

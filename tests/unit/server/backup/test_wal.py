@@ -1,0 +1,83 @@
+"""The log beside base backups: its lines, its gaps, and what may go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from restante.server.backup import folder, wal
+from restante.server.backup.cluster import Cluster
+from restante.server.backup.folder import Base
+
+
+def segment(number: int) -> str:
+    return f"00000001{number >> 8:08X}{number & 0xFF:08X}"
+
+
+def base(directory: Path, own: range, line: int = 1) -> tuple[Path, Base]:
+    path = directory / "base"
+    (path / "pg_wal").mkdir(parents=True)
+    for number in own:
+        (path / "pg_wal" / segment(number)).touch()
+    return path, Base("base", 0, 0, line, segment(own[0]))
+
+
+def line(directory: Path, *numbers: int) -> int:
+    made = wal.begin(directory)
+    *whole, last = numbers
+    for number in whole:
+        (wal.folder(directory, made) / segment(number)).touch()
+    (wal.folder(directory, made) / f"{segment(last)}.partial").touch()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("own", "numbers", "missing"),
+    [
+        (range(254, 257), (255, 256, 257, 258), None),
+        (range(2, 4), (1, 2, 3), None),
+        (range(2, 4), (4, 5), None),
+        (range(2, 4), (5, 6), 4),
+        (range(2, 3), (2, 3, 5), 4),
+    ],
+)
+def test_a_gap_between_a_base_backup_and_the_end_of_its_line_is_named(
+    tmp_path: Path, own: range, numbers: tuple[int, ...], missing: int | None
+) -> None:
+    line(tmp_path, *numbers)
+    assert wal.gap(*base(tmp_path, own)) == (segment(missing) if missing else None)
+
+
+def test_the_log_that_follows_starts_with_the_backup_s_own_segment(tmp_path: Path) -> None:
+    line(tmp_path, 1, 2, 3)
+    _, made = base(tmp_path, range(2, 3))
+    found = {name: path.name for name, path in wal.after(tmp_path, made)}
+    assert found == {segment(2): segment(2), segment(3): f"{segment(3)}.partial"}
+
+
+def test_a_line_that_an_interrupted_start_left_is_used_by_the_next(tmp_path: Path) -> None:
+    assert [wal.begin(tmp_path), wal.begin(tmp_path)] == [1, 1]
+    folder.describe(tmp_path, base(tmp_path, range(1, 2))[1])
+    assert wal.begin(tmp_path) == 2, "a base backup stands on it"
+
+
+def test_a_line_goes_with_its_last_backup_and_the_one_that_is_written_stays(tmp_path: Path) -> None:
+    for _ in range(3):
+        line(tmp_path, 1)
+    _, made = base(tmp_path, range(1, 2), line=2)
+    wal.prune(Pruned(), tmp_path, [made])
+    assert wal.lines(tmp_path) == [2, 3]
+    wal.prune(Pruned(), tmp_path, [])
+    assert wal.lines(tmp_path) == [3]
+    assert wal.begin(tmp_path) == 4
+
+
+class Pruned(Cluster):
+    """Its pg_archivecleanup has nothing to do here: tests/lab has the real one."""
+
+    def __init__(self) -> None:
+        super().__init__("15")
+
+    def tool(self, name: str) -> str:
+        return "true"
