@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from click.testing import CliRunner
 from office import INBOX, Office
 
 from restante.cli.main import main
+from restante.server.backup import folder
 
 
 @pytest.fixture
@@ -77,8 +81,16 @@ def test_a_backup_is_made_listed_verified_and_put_back(restante, office: Office,
         (["backup", "verify", "/nowhere/20260101T000000Z-000"], "is no backup"),
         (["restore", "--to", "yesterday", "--dir", "/tmp"], "yesterday is no moment; as in"),
         (["restore", "--dir", "EMPTY"], "there is no backup in"),
+        (["restore", "COPY", "--store", "/proc/nowhere/store.sqlite"], "the restore stopped: "),
     ],
 )
 def test_what_cannot_be_restored_is_said_in_a_sentence(argv: list[str], sentence: str, tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, [word.replace("EMPTY", str(tmp_path)) for word in argv])
+    copy = tmp_path / "copies" / "made.sqlite"
+    copy.parent.mkdir()
+    with closing(sqlite3.connect(copy)) as connection:
+        connection.execute("CREATE TABLE message (id)")
+    digest = hashlib.sha256(copy.read_bytes()).hexdigest()
+    folder.describe(copy.parent, folder.Copy(copy.name, 0, 0, digest, 0))
+    words = [word.replace("EMPTY", str(tmp_path)).replace("COPY", str(copy)) for word in argv]
+    result = CliRunner().invoke(main, words)
     assert sentence in str(result.exception)

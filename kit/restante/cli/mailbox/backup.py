@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import asdict
 from pathlib import Path
@@ -38,6 +39,8 @@ def place(directory: Path | None) -> Path:
     found = directory or load().directory
     if not found.is_dir():
         raise InputError(f"{found} is no folder; --dir names another")
+    if not os.access(found, os.R_OK | os.X_OK):
+        raise InputError(f"{found} may not be read by this user; run it as root")
     return found
 
 

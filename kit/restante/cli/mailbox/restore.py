@@ -10,7 +10,7 @@ import click
 
 from restante.cli.mailbox.backup import directory_option, one
 from restante.cli.mailbox.inbox import when
-from restante.errors import InputError
+from restante.errors import FoundError, InputError
 from restante.server.backup import copies, folder, job, recover, wal
 from restante.server.backup.folder import Copy
 from restante.server.backup.settings import FILE, load
@@ -41,7 +41,13 @@ def command(file: str | None, to: float | None, store: Path | None, directory: P
     What was there is kept beside it. Every epoch changes, so agents reconcile.
     """
     chosen = one(file, directory, to)
-    (_sqlite if isinstance(folder.described(chosen), Copy) else _postgresql)(chosen, to, store)
+    work = _sqlite if isinstance(folder.described(chosen), Copy) else _postgresql
+    try:
+        work(chosen, to, store)
+    except OSError as error:
+        raise FoundError(
+            f"the restore stopped: {error}; what was there is in its place, or beside it as .before-restore"
+        ) from None
 
 
 def _sqlite(chosen: Path, to: float | None, store: Path | None) -> None:

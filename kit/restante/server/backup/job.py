@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 from typing import NoReturn
 
 from restante.server.backup import bases, copies, folder, wal
@@ -23,10 +22,6 @@ def make(settings: BackupSettings) -> Copy | Base:
         return bases.make(cluster(settings), settings.directory)
 
 
-def verify(settings: BackupSettings, path: Path) -> Copy | Base:
-    return copies.verify(path) if settings.path else bases.verify(cluster(settings), path)
-
-
 def prune(settings: BackupSettings) -> None:
     gone = folder.superfluous(folder.listed(settings.directory), settings.keep_s, time.time())
     for each in gone:
@@ -40,9 +35,8 @@ def receive(settings: BackupSettings) -> NoReturn:
     """Become pg_receivewal. It ends when its connection does, and systemd starts all of this anew: the cluster may be another then."""
     here = cluster(settings)
     if not (here.slot_position() and wal.current(settings.directory)):
-        wal.begin(
-            settings.directory
-        )  # before its slot: a slot without a line of its own would go on in the line before
+        # The line first: a slot without one of its own would go on in the line before.
+        wal.begin(settings.directory)
         here.new_slot()
         (settings.directory / "wanted").touch()  # a unit watches it: a line needs a base backup
     line = wal.folder(settings.directory, wal.current(settings.directory))

@@ -32,7 +32,8 @@ def restore(cluster: Cluster, path: Path, to: float | None = None) -> tuple[Base
             f"{made.file} was complete only at {when(made.made_at)}, after that moment; choose an older one"
         )
     fresh = cluster.data.with_name(f"{cluster.data.name}.restoring")
-    shutil.rmtree(fresh, ignore_errors=True)
+    if fresh.exists():
+        shutil.rmtree(fresh)
     fresh.parent.mkdir(parents=True, exist_ok=True)
     run("cp", "-a", "--reflink=auto", str(path), str(fresh))
     _add_log(fresh, path.parent, made)
@@ -75,23 +76,12 @@ def _recover(cluster: Cluster, fresh: Path, to: float | None) -> int:
     if to is not None:
         settings["recovery_target_time"] = datetime.fromtimestamp(to, UTC).isoformat()
     options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
+    single = ("runuser", "-u", "postgres", "--", cluster.tool("postgres"), "--single", "-D", str(fresh))
     changed = named("postgresql")["new_epochs"].replace(":epoch", f"'{new_epoch()}'")
     # One statement: a count that is answered says that the epochs are new.
     text = f"WITH changed AS ({changed} RETURNING id) SELECT count(*) FROM message\n"  # noqa: S608 - the epoch is hexadecimal
     try:
-        said = run(
-            "runuser",
-            "-u",
-            "postgres",
-            "--",
-            cluster.tool("postgres"),
-            "--single",
-            "-D",
-            str(fresh),
-            *options,
-            DATABASE,
-            text=text,
-        )
+        said = run(*single, *options, DATABASE, text=text)
     except FoundError as error:
         hint = f". A log that ends before {when(to)} is one reason: without --to all there is comes back" if to else ""
         raise FoundError(f"recovery in {fresh} failed, and {cluster.data} is as it was{hint}\n{error}") from None

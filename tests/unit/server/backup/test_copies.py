@@ -46,7 +46,7 @@ def epochs(store: Path) -> set[str]:
 def test_a_round_makes_one_and_keeps_the_newest_of_the_old(store: Path) -> None:
     made = [job.make(settings(store)) for _ in range(3)]
     assert folder.listed(settings(store).directory) == [made[2], made[1]]
-    assert job.verify(settings(store), settings(store).directory / made[2].file) == made[2]
+    assert copies.verify(settings(store).directory / made[2].file) == made[2]
 
 
 def test_a_restore_puts_aside_what_was_there_and_changes_every_epoch(store: Path) -> None:
