@@ -47,7 +47,7 @@ test-lab: .venv/dev ## Real hosts; needs root on Debian or Ubuntu
 	$(BIN)/pytest -m lab tests/lab tests/server tests/unit/test_monitoring.py
 	$(BIN)/pytest -q tests/store_contract
 
-bench: .venv/dev ## Speed, as ratios against a peer measured in the same run; the lab's part needs root
+bench: .venv/dev ## Speed, against a peer or a ceiling of the same run; names what a part lacks, such as root, postfix, dovecot or postgresql
 	$(BIN)/python -m bench
 
 requirements: ## Pin anew, with hashes (needs uv)

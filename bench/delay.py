@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def through_postfix(folder: Path, offices: dict[str, Running]) -> None:
-    if missing := lacking(postfix="postfix", dovecot="dovecot-imapd and dovecot-lmtpd"):
+    if missing := lacking(dovecot="dovecot-imapd and dovecot-lmtpd") or mta.lacking():
         print(f"left out: Postfix and Dovecot; they need {missing}")
         return
     with dovecot(folder / "dovecot") as peer:

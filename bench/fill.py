@@ -12,6 +12,7 @@ from restante.server.app import open_store
 from restante.server.store import inboxes
 from restante.server.store.base import Arrival, InboxDraft, Scan
 from restante.server.store.ingest import ingest
+from restante.server.store.tx import Tx
 
 CHUNK = 5000
 SHORT = b"Short.\r\n"
@@ -27,8 +28,9 @@ async def _fill(folder: Path, engine: str, url: str, counts: dict[str, int], bod
     store = open_store(settings(folder, engine, url))
     await store.start()
 
-    def create(tx):  # type: ignore[no-untyped-def]
-        return [inboxes.create(tx, InboxDraft(address)) for address in counts]
+    def create(tx: Tx) -> None:
+        for address in counts:
+            inboxes.create(tx, InboxDraft(address))
 
     await store.write(create)
     for address, count in counts.items():

@@ -23,8 +23,10 @@ class Client:
     @classmethod
     async def to(cls, where: Path | int) -> Client:
         lmtp = isinstance(where, Path)
-        opening = asyncio.open_unix_connection(where) if lmtp else asyncio.open_connection("127.0.0.1", where)
-        self = cls(*await opening)
+        if isinstance(where, Path):
+            self = cls(*await asyncio.open_unix_connection(where))
+        else:
+            self = cls(*await asyncio.open_connection("127.0.0.1", where))
         await self._reply()
         self._writer.write(b"LHLO bench\r\n" if lmtp else b"EHLO bench\r\n")
         # As Postfix does: who takes it is told the queue id, and pays for what follows from that.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median, quantiles
@@ -37,7 +37,7 @@ def median_seconds(work: Callable[[], object], repeats: int = 3) -> float:
 class Rounds:
     """Speeds of several things, taken in turns: what disturbs the machine for a while disturbs them all."""
 
-    def __init__(self, work: dict[str, Callable[[], float]], rounds: int) -> None:
+    def __init__(self, work: Mapping[str, Callable[[], float]], rounds: int) -> None:
         self.found = [{name: each() for name, each in work.items()} for _ in range(rounds)]
 
     def speed(self, name: str) -> float:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import processes
 from bench.lmtp import SENDER
 from bench.mails import SIZE
 from bench.processes import Log, free_port, process, run
@@ -49,6 +50,12 @@ class Mta:
             mails -= bool(QUEUED.search(text))
             if not mails:
                 return
+
+
+def lacking() -> str:
+    missing = processes.lacking(postfix="postfix", smtp_source="postfix")
+    maps = "" if missing else subprocess.run(["postconf", "-m"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return missing or ("" if "sqlite" in maps.split() else "the package postfix-sqlite")
 
 
 @contextmanager

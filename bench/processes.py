@@ -75,7 +75,7 @@ def run(argv: list[str], **options: Any) -> None:
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as found:
-        return found.getsockname()[1]
+        return int(found.getsockname()[1])
 
 
 def lacking(**commands: str) -> str:
