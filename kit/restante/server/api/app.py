@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from restante import __version__
 from restante.server.api import delivery, errors, inboxes, messages, sockets, system, tokens, webhooks
@@ -38,7 +39,7 @@ def routes() -> FastAPI:
 def application(post: Post) -> ASGIApp:
     app = routes()
     app.state.post = post
-    guarded: ASGIApp = errors.Guard(app, post.metrics)
+    guarded: ASGIApp = Direct(errors.Guard(app, post.metrics), post)
     if post.settings.http.cors:
         guarded = CORSMiddleware(
             guarded,
@@ -47,6 +48,19 @@ def application(post: Post) -> ASGIApp:
             allow_headers=["Authorization", "Content-Type"],
         )
     return guarded
+
+
+class Direct:
+    """Sockets go past FastAPI: each would keep its twenty frames and three exit stacks for life, a third of what a socket takes."""
+
+    def __init__(self, app: ASGIApp, post: Post) -> None:
+        self.app, self.post = app, post
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket" and scope["path"] == sockets.PATH:
+            await sockets.websocket(WebSocket(scope, receive, send), self.post)
+        else:
+            await self.app(scope, receive, send)
 
 
 class Admin:

@@ -18,12 +18,11 @@ from restante.server.push.websocket import Session
 from restante.server.store.base import Inbox, NotFoundError
 
 router = APIRouter(tags=["signals"])
+PATH = "/v1/ws"
 STREAM = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
 
 
-@router.websocket("/v1/ws")
-async def websocket(ws: WebSocket) -> None:
-    post: Post = ws.app.state.post
+async def websocket(ws: WebSocket, post: Post) -> None:
     offered = ws.headers.get("sec-websocket-protocol", "").replace(" ", "").split(",")
     protocol = SUBPROTOCOL if SUBPROTOCOL in offered else None
     try:
