@@ -16,7 +16,7 @@ from office import INBOX, OTHER, Office, serving, settings
 
 from restante.server.push import websocket
 from restante.server.settings import Heartbeat, Socket
-from restante.server.store.base import Arrival, Scan
+from restante.server.store.base import Arrival, Scan, StoreError
 
 Connection = websockets.ClientConnection
 
@@ -308,3 +308,16 @@ def test_a_heartbeat_of_the_stream_has_no_id(tmp_path: Path) -> None:
         assert beat["event"] == "heartbeat"
         assert "id" not in beat
         response.close()
+
+
+def test_a_socket_that_opens_while_the_store_is_away_is_asked_to_come_again(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise StoreError("away")
+
+    async def work(ws: Connection) -> None:
+        assert await closed(ws) == 1013
+
+    monkeypatch.setattr(type(office.office.post), "caller", away)
+    connect(office, work)

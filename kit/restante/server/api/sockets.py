@@ -15,10 +15,11 @@ from restante.server.api.context import ApiError, Caller, Post
 from restante.server.api.inboxes import post_of
 from restante.server.push import sse
 from restante.server.push.websocket import Session
-from restante.server.store.base import Inbox, NotFoundError
+from restante.server.store.base import Inbox, NotFoundError, StoreError
 
 router = APIRouter(tags=["signals"])
 PATH = "/v1/ws"
+TRY_AGAIN_LATER = 1013  # RFC 6455's registry
 STREAM = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
 
 
@@ -31,6 +32,10 @@ async def websocket(ws: WebSocket, post: Post) -> None:
         # Accepted first: a browser and many libraries show nothing of a handshake that was refused.
         await ws.accept(protocol)
         await ws.close(Close.UNAUTHORIZED, str(error)[:120])
+        return
+    except StoreError:
+        await ws.accept(protocol)
+        await ws.close(TRY_AGAIN_LATER, "the store is away")
         return
     await ws.accept(protocol)
 
