@@ -33,8 +33,8 @@ COMMAND = f"""
 from pathlib import Path
 from restante.deploy import wheelhouse
 stub = Path({str(Path(__file__).with_name("stub_office.py"))!r}).read_bytes()
-names = "restante/__init__.py", "restante/server/__init__.py"
-wheelhouse.package = lambda: dict.fromkeys(names, b"") | {{"restante/server/__main__.py": stub}}
+whole = wheelhouse.package()
+wheelhouse.package = lambda: {{**whole, "restante/server/__main__.py": stub}}
 from restante.__main__ import run
 run()
 """
