@@ -85,15 +85,13 @@ class WebSocketChannel:
         try:
             return dict(json.loads(await self._ws.recv()))
         except ConnectionClosed as closed:
-            code = closed.rcvd.code if closed.rcvd else 1006
-            raise EndedError(_cause(code), verdict(code)) from None
+            raise _ended(closed) from None
 
     async def send(self, frame: dict[str, Any]) -> None:
         try:
             await self._ws.send(json.dumps(frame))
         except ConnectionClosed as closed:
-            code = closed.rcvd.code if closed.rcvd else 1006
-            raise EndedError(_cause(code), verdict(code)) from None
+            raise _ended(closed) from None
 
     def abandon(self) -> None:
         self._ws.transport.abort()
@@ -102,9 +100,9 @@ class WebSocketChannel:
         await self._ws.close()
 
 
-def _cause(code: int) -> str:
-    names = {meaning.code: meaning.code for meaning in MEANINGS}
-    return f"closed {int(names.get(code, code))}"
+def _ended(closed: ConnectionClosed) -> EndedError:
+    code = closed.rcvd.code if closed.rcvd else 1006
+    return EndedError(f"closed {code}", verdict(code))
 
 
 class StreamChannel:

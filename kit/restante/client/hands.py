@@ -181,8 +181,8 @@ class Hands:
     def _keep(self) -> None:
         waiting_since = 0
         while not self._stop.wait(TICK_S):
-            self.each_tick()
             try:
+                self.each_tick()
                 self._overdue()
                 self._extend_due()
                 # What no further receive has told is told by itself.
@@ -191,8 +191,9 @@ class Hands:
                     self.flush()
             except UnavailableError as error:
                 log.info("leases wait: %s", error)
-            except RefusedError as error:
-                log.error("leases could not be kept: %s", error)
+            except Exception as error:
+                # A keeper that ended would let every lease run out, and nobody would notice.
+                log.error("leases could not be kept: %s", error, exc_info=not isinstance(error, RefusedError))
                 self._stop.wait(self._settings.lease_s / 4)
 
     def _extend_due(self) -> None:

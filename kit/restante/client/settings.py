@@ -24,7 +24,7 @@ class Settings:
     consumer: str = "default"
     """Each consumer of an inbox gets all of its mail; several workers of one consumer share it."""
     worker: str = ""
-    """The same after a restart: its own leases come back at once. Two processes must not share it. $RESTANTE_WORKER"""
+    """The same after a restart: its own leases come back at once. No two mailboxes of one inbox may share it. $RESTANTE_WORKER"""
     max_in_flight: int = 1
     """Messages that this process holds at once: more is faster, and more is repeated when it is killed. At most 100."""
     lease_s: float = 60
