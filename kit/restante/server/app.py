@@ -36,6 +36,7 @@ RETRY_S = 2.0
 SWEEP_S = 15.0
 RETENTION_S = 300.0
 ALERT_S = 30.0
+REQUESTS_S = 5  # for requests in progress, when the server stops
 FLUSH_PAUSE_S = 5.0  # one mail that the store never takes must not make Postfix try its whole queue every second
 MTA_KEEPS = {Verdict.unavailable, Verdict.no_space}
 
@@ -72,6 +73,7 @@ class PostOffice:
         dispatcher = Dispatcher(store, hub, metrics, hooks.allow, https_only=hooks.https_only)
         self.post = Post(settings, store, hub, sessions, metrics, Signer(b""), dispatcher)
         self._http: list[uvicorn.Server] = []
+        self._serving: list[asyncio.Task[None]] = []
         self._mail: list[LmtpServer] = []
         self._stop = asyncio.Event()
         self._map = Recipients(settings.postfix.recipients) if settings.postfix.recipients else None
@@ -86,7 +88,8 @@ class PostOffice:
             await self._start_store()
             if self._stop.is_set():
                 return
-            tasks = [loop.create_task(each) for each in self._serve()]
+            self._serving = [loop.create_task(each) for each in self._serve()]
+            tasks = [*self._serving, *(loop.create_task(each) for each in self._beside())]
             await self._listening()
             self.post.ready = True
             systemd.notify("READY=1\nSTATUS=serving")
@@ -135,9 +138,12 @@ class PostOffice:
         apps = {"http": app, "admin": Admin(app)}
         made = {name: _server(each, self.settings) for name, each in apps.items() if self.sockets.get(name)}
         self._http = list(made.values())
-        servers = [server.serve(sockets=self.sockets[name]) for name, server in made.items()]
+        return [server.serve(sockets=self.sockets[name]) for name, server in made.items()]
+
+    def _beside(self) -> list[Coroutine[Any, Any, None]]:
+        """What goes on while requests are answered."""
         return [
-            *servers, self.post.hub.poll(), self.post.dispatcher.run(), self.post.sessions.watch(), self._every(SWEEP_S, self._sweep),
+            self.post.hub.poll(), self.post.dispatcher.run(), self.post.sessions.watch(), self._every(SWEEP_S, self._sweep),
             self._every(1.0, self._recipients), self._every(RETENTION_S, self._retain), self._every(ALERT_S, self._watch().look),
             *([self._watchdog(interval)] if (interval := systemd.watchdog_interval_s()) else []),
         ]  # fmt: skip
@@ -217,13 +223,14 @@ class PostOffice:
             await asyncio.sleep(interval_s)
 
     async def _drain(self) -> None:
-        """Sockets are asked to move first; then mail in progress is finished; then requests end."""
+        """Sockets are asked to move while mail comes in as ever; then mail in progress is finished; then requests end."""
         limit = self.settings.socket.drain_s
+        await self.post.sessions.drain(limit)
         self.post.hub.drain()
-        await asyncio.gather(self.post.sessions.drain(limit), *(server.drain(limit) for server in self._mail))
+        await asyncio.gather(*(server.drain(limit) for server in self._mail))
         for server in self._http:
             server.should_exit = True
-        await asyncio.sleep(0)
+        await asyncio.wait(self._serving, timeout=REQUESTS_S + 1)
 
 
 class _Server(uvicorn.Server):
@@ -239,7 +246,7 @@ def _server(app: Any, settings: Settings) -> uvicorn.Server:
         uvicorn.Config(
             app, ws="websockets-sansio", ws_ping_interval=None, ws_per_message_deflate=False, ws_max_size=64 << 10, lifespan="off",
             log_config=None, access_log=False, timeout_keep_alive=settings.http.keepalive_timeout_s, proxy_headers=False,
-            server_header=False, timeout_graceful_shutdown=5, h11_max_incomplete_event_size=64 << 10, backlog=4096,
+            server_header=False, timeout_graceful_shutdown=REQUESTS_S, h11_max_incomplete_event_size=64 << 10, backlog=4096,
         )
     )  # fmt: skip
 

@@ -214,6 +214,9 @@ class Session:
                     await self._ws.close(code, reason[:120])
 
 
+MOVE_S = 2.0  # for a socket to be opened elsewhere
+
+
 class Sessions:
     """All sockets of this process: who fell silent, who is too old, and how all are moved when the server stops."""
 
@@ -242,7 +245,11 @@ class Sessions:
                     await session.close(Close.TOO_OLD, "the path would cut this socket soon")
 
     async def drain(self, limit_s: float, reason: str = "drain") -> None:
-        """`reconnect` to all, time to go, then the close."""
+        """`reconnect` to all, time to go, then the close.
+
+        The time is what their spread asks for: where no other host serves, they can only come back once this process has ended.
+        """
+        limit_s = min(limit_s, self.spread_s + MOVE_S)
         await asyncio.gather(*(session.move(reason, limit_s / 2, limit_s) for session in list(self.open)))
         end = time.monotonic() + limit_s
         while self.open and time.monotonic() < end:
