@@ -8,7 +8,7 @@ import pytest
 from mail_host import INBOX, PostHost
 from test_examples import Fleet, until
 
-from restante.lab.authority import certificate
+from restante.lab.authority import issue
 
 pytestmark = pytest.mark.lab
 AGENT = """
@@ -106,7 +106,7 @@ def test_a_restart_of_nginx_is_noticed_at_once_and_costs_no_mail(host: PostHost)
 
 def test_a_reload_with_another_certificate_cuts_nobody_and_new_sockets_take_it(host: PostHost) -> None:
     until(lambda: stands(host), "a socket through the edge", 40)
-    chain, key = certificate(host.fleet.lab.authority, DOMAIN)
+    chain, key = issue(host.fleet.lab.authority, DOMAIN)
     for name, content in (("privkey.pem", key), ("fullchain.pem", chain)):
         host.machine.exec(["sh", "-c", f"cat > /etc/restante/tls/{name}.new"], input=content)
     host.sh(
