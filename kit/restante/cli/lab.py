@@ -12,8 +12,9 @@ import click
 
 from restante.cli.options import json_option
 from restante.cli.session import lab_for, spec_argument
+from restante.errors import InputError
 from restante.lab.lab import Lab
-from restante.lab.machine import lab_directory
+from restante.lab.machine import lab_directory, labs_directory
 
 
 @click.group("lab")
@@ -70,9 +71,16 @@ def exec_(spec: Path, host: str, argv: tuple[str, ...]) -> None:
 
 
 @command.command("down")
-@spec_argument
-def down(spec: Path) -> None:
+@click.argument("spec", type=click.Path(path_type=Path), required=False)
+@click.option("--all", "every", is_flag=True, help="Every lab of this machine, also what a killed process left.")
+def down(spec: Path | None, every: bool) -> None:
     """Stop the hosts and remove all that they left."""
-    lab = Lab(lab_directory(spec))
-    lab.down()
-    click.echo(f"lab {lab.id}: down, nothing left")
+    if every == bool(spec):
+        raise InputError("restante lab down: name a SPEC, or say --all")
+    directories = sorted(labs_directory().glob("*/")) if every else [lab_directory(spec)] if spec else []
+    for directory in directories:
+        lab = Lab(directory)
+        lab.down()
+        click.echo(f"lab {lab.id}: down, nothing left")
+    if not directories:
+        click.echo("there is no lab on this machine")

@@ -39,6 +39,10 @@ class Host:
         """What the host wrote to its console, over all its boots."""
         return self._seat.console
 
+    def path(self, path: str) -> Path:
+        """A file of the host, from here, running or not, while its lab is up (proc_pid_root(5): the disk is mounted in there only)."""
+        return Path(f"/proc/{self._lab.supervisor()}/root") / str(self._seat.root).lstrip("/") / path.lstrip("/")
+
     def init_pid(self) -> int | None:
         """The host's PID 1, numbered as this machine does."""
         runner = holder(self._seat.lock)

@@ -20,7 +20,7 @@ from restante.lab import cgroup, furnish, network, ssh
 from restante.lab.host import Host
 from restante.lab.images import images
 from restante.lab.layout import Layout
-from restante.lab.machine import Image, Machine, Order, check_together
+from restante.lab.machine import Machine, Order, check_together
 from restante.lab.probe import probe
 from restante.lab.runner import BOOT_LIMIT_S
 from restante.lab.system import alone, await_true, holder, last_words
@@ -61,12 +61,37 @@ class Lab:
         if not self.alive():
             probe(self.directory.parent)
         made = images({suite: packages.get(suite, ()) for suite in sorted({m.suite for m in machines})}, say)
+        return self._boot([Order(machine, made[machine.suite]) for machine in machines], {}, bound=bound, say=say)
+
+    def rest(self) -> None:
+        """Shut every host down in order. Their disks stay, for other labs to be laid over, until `down`."""
+        for host in self.hosts():
+            if host.running():
+                host.power_off()
+        with alone(self.directory.parent):
+            self._end()
+
+    def lay_over(
+        self, other: Lab, machines: Sequence[str], names: Mapping[str, str], *, bound: bool = False
+    ) -> list[Host]:
+        """Boot machines of a lab that rests, over their disks, which are only read: any number of labs may share them.
+
+        `names`: what else is found in each host's /etc/hosts, name -> address.
+        """
+        if other.alive():
+            raise InputError(f"lab {other.id} runs; only over the disks of one that rests can another be laid")
+        seats = [seat for seat in Layout(other.directory).seats() if seat.name in machines]
+        self.directory.parent.mkdir(parents=True, exist_ok=True)
+        return self._boot([Order.read(seat.order).over(seat.upper) for seat in seats], names, bound=bound, say=_silent)
+
+    def _boot(self, orders: Sequence[Order], names: Mapping[str, str], *, bound: bool, say: Say) -> list[Host]:
+        machines = [order.machine for order in orders]
         with alone(self.directory.parent):
             self._compare(machines, say)
             began = monotonic()
             if not self.alive():
                 self._start(bound=bound)
-            self._seat(machines, made)
+            self._seat(orders, names)
             off = [host for host in self.hosts() if not host.running()]
             self.boot([host.name for host in off])
             for host in off:
@@ -89,12 +114,7 @@ class Lab:
         if not self.directory.parent.exists():
             return
         with alone(self.directory.parent):
-            if pid := holder(self._layout.lock):
-                os.kill(pid, signal.SIGKILL)
-                # Gone, not only unlocked: the kernel ends the whole namespace before it lets its first process go.
-                if not await_true(lambda: not Path(f"/proc/{pid}").exists(), _START_LIMIT_S):
-                    raise FoundError(f"lab {self.id}: its supervisor, process {pid}, was killed and is still there")
-            self._let_go()
+            self._end()
             self._sweep()
             shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -117,8 +137,12 @@ class Lab:
 
     def prefix(self) -> list[str]:
         """Put before a command, it runs where the hosts are reached. Paths in it must be absolute."""
+        return ["nsenter", "-t", str(self.supervisor()), "-m", "-n", "-p", "--"]
+
+    def supervisor(self) -> int:
+        """The process that all of it hangs on."""
         if pid := holder(self._layout.lock):
-            return ["nsenter", "-t", str(pid), "-m", "-n", "-p", "--"]
+            return pid
         raise InputError(f"lab {self.id} is not up; start it with: restante lab up SPEC")
 
     def _compare(self, machines: Sequence[Machine], say: Say) -> None:
@@ -156,36 +180,39 @@ class Lab:
             said = last_words(self._layout.log.read_text(errors="replace"))
             raise FoundError(f"lab {self.id}: the supervisor did not start:\n{said}")
 
-    def _seat(self, machines: Sequence[Machine], made: Mapping[str, Image]) -> None:
+    def _end(self) -> None:
+        if pid := holder(self._layout.lock):
+            os.kill(pid, signal.SIGKILL)
+            # Gone, not only unlocked: the kernel ends the whole namespace before it lets its first process go.
+            if not await_true(lambda: not Path(f"/proc/{pid}").exists(), _START_LIMIT_S):
+                raise FoundError(f"lab {self.id}: its supervisor, process {pid}, was killed and is still there")
+        self._let_go()
+
+    def _seat(self, orders: Sequence[Order], names: Mapping[str, str]) -> None:
         """Make a place for each new machine, and let every machine and the controller know all of them by name."""
         seated = {seat.name for seat in self._layout.seats()}
-        new = [machine for machine in machines if machine.name not in seated]
+        new = [order for order in orders if order.machine.name not in seated]
         if not new:
             return
-        everyone = [*new, *(host.machine for host in self.hosts())]
-        hosts = network.hosts_file([(machine.name, machine.addresses) for machine in everyone])
-        for path in (self._layout.hosts_file, *(self._on_disk(host, "etc/hosts") for host in self.hosts())):
+        everyone = [*(order.machine for order in new), *(host.machine for host in self.hosts())]
+        known = [(machine.name, machine.addresses) for machine in everyone]
+        hosts = network.hosts_file([*known, *((name, (address,)) for name, address in names.items())])
+        for path in (self._layout.hosts_file, *(host.path("/etc/hosts") for host in self.hosts())):
             path.write_text(hosts)
         _, operator = ssh.key_pair(self._layout.ssh / "id_ed25519")
-        for machine in new:
-            seat = self._layout.seat(machine.name)
+        for order in new:
+            machine, seat = order.machine, self._layout.seat(order.machine.name)
             for directory in (seat.upper, seat.work, seat.root):
                 directory.mkdir(parents=True, exist_ok=True)
             secret, _ = ssh.key_pair(self._host_key(machine))
             furnish.write(seat.upper, furnish.files(machine, secret, operator, hosts))
-            Order(machine, made[machine.suite]).write(seat.order)
+            order.write(seat.order)
         keys = {machine.name: ssh.key_pair(self._host_key(machine))[1] for machine in everyone}
         (self._layout.ssh / "known_hosts").write_text(ssh.known_hosts(keys))
         self.ssh_config.write_text(ssh.config(everyone, self._layout.ssh))
 
     def _host_key(self, machine: Machine) -> Path:
         return self._layout.seat(machine.name).directory / "host_key"
-
-    def _on_disk(self, host: Host, path: str) -> Path:
-        """A file of a host through the overlay, which is mounted in the lab's namespace only (proc_pid_root(5))."""
-        return (
-            Path(f"/proc/{holder(self._layout.lock)}/root") / str(self._layout.seat(host.name).root).lstrip("/") / path
-        )
 
     def _let_go(self) -> None:
         """Our ends of a supervisor that this process started."""

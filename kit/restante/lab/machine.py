@@ -7,7 +7,7 @@ import ipaddress
 import json
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,10 @@ class Order:
     machine: Machine
     image: Image
 
+    def over(self, disk: Path) -> Order:
+        """The same machine as it was when it left this disk, which becomes the topmost layer below it."""
+        return replace(self, image=replace(self.image, layers=(disk, *self.image.layers)))
+
     def write(self, path: Path) -> None:
         image = {"layers": [str(layer) for layer in self.image.layers], "archive": str(self.image.archive)}
         path.write_text(json.dumps({"machine": asdict(self.machine), "image": image}, indent=2))
@@ -120,11 +124,16 @@ def cache_directory() -> Path:
     return Path(os.environ.get("RESTANTE_LAB_CACHE", "/var/cache/restante-lab"))
 
 
+def labs_directory() -> Path:
+    """Where all labs are."""
+    return Path(os.environ.get("RESTANTE_LAB_DIR", "/var/lib/restante-lab"))
+
+
 def lab_directory(file: Path) -> Path:
     """Where the lab of this spec file lives: $RESTANTE_LAB_DIR, named after the file and its place."""
     path = file.resolve()
     stem = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")[:24] or "lab"
-    return Path(os.environ.get("RESTANTE_LAB_DIR", "/var/lib/restante-lab")) / f"{stem}-{short(str(path))}"
+    return labs_directory() / f"{stem}-{short(str(path))}"
 
 
 def short(text: str) -> str:
