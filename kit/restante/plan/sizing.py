@@ -54,10 +54,8 @@ def derive(spec: Spec, need: Demand, values: Values) -> None:
             risk="setrlimit fails", source="Linux fs.nr_open", spec_key="agents")  # fmt: skip
     values.add("edge.backlog", min(65_535, _power(max(4096, rate * 2))), "connections", "Two seconds of a reconnect storm wait in the listen queue.",
         risk="the default of 511 drops SYNs, and clients back off for seconds", source="nginx listen backlog; Linux net.core.somaxconn", spec_key="agents")  # fmt: skip
-    values.add("edge.token_connections", max(20, -(-spec.agents // 100)), "connections", "What one token may hold open: 20, or 1 % of all agents.",
-        risk="a token in a loop takes every slot", source="nginx, ngx_http_limit_conn_module", spec_key="agents")  # fmt: skip
-    values.add("edge.token_rate", 20, "requests/s", "What one token may ask for; as many again may burst.",
-        risk="a client in a loop starves the others", source="nginx, ngx_http_limit_req_module", spec_key="agents")  # fmt: skip
+    values.add("edge.token_rate", 500, "requests/s", "What one token may ask for: a worker asks once or twice a mail. What comes faster waits, up to a second; then 429.",
+        risk="too low slows workers down that drain a backlog; without it a client in a loop starves the others", source="nginx, ngx_http_limit_req_module", spec_key="agents")  # fmt: skip
     values.add("edge.upstream_keepalive", 32, "connections", "Idle connections to upstreams that each worker keeps.",
         risk="without any, each request pays a handshake and a port", source="nginx, upstream keepalive", spec_key="edge.routes")  # fmt: skip
     if need.per_upstream > DEFAULT_PORTS * 8 // 10:

@@ -90,10 +90,12 @@ def _edge(spec: Spec, path: list[Middlebox], values: Values) -> None:
     values.add("edge.client_keepalive_timeout", max([75, *(idle + 15 for idle in proxies)]), "s",
         "75 s, and above the idle timeout of every proxy in front, so that it is never the edge that closes first.",
         risk="a proxy in front re-uses a connection that is being closed: 502", source="nginx, keepalive_timeout", spec_key="path")  # fmt: skip
-    drain = values.add("edge.drain", spec.edge.drain if spec.edge else 30, "s", "Old workers keep their sockets this long after a reload.",
+    values.add("edge.drain", spec.edge.drain if spec.edge else 30, "s", "Old workers keep their sockets this long after a reload.",
         risk="without it old workers stay for ever, and every reload adds some", source="nginx, worker_shutdown_timeout", spec_key="edge.drain")  # fmt: skip
-    values.add("edge.stop_timeout", drain + 15, "s", "The drain and 15 s, before systemd kills.",
-        risk="Debian's unit stops hard after 5 s", source="Debian nginx.service: ExecStop --retry QUIT/5, TimeoutStopSec=5", spec_key="edge.drain")  # fmt: skip
+    grace = values.add("edge.stop_grace", 2, "s", "Requests in progress get this long when nginx stops. Nobody new is let in meanwhile; agents are back within seconds of the cut.",
+        risk="with the drain of a reload here, a restart refuses every connection for as long", source="Debian nginx.service: ExecStop --retry QUIT/5", spec_key="edge.routes")  # fmt: skip
+    values.add("edge.stop_timeout", grace + 13, "s", "The grace, 5 s for a fast shutdown, and some for systemd.",
+        risk="a kill leaves the pid file and no word in the log", source="arithmetic", spec_key="edge.routes")  # fmt: skip
 
 
 def _path_rules(spec: Spec, path: list[Middlebox], values: Values) -> Iterator[Rule]:
@@ -132,7 +134,7 @@ def _edge_rules(values: Values) -> Iterator[Rule]:
         ("send-above-heartbeat", "three heartbeats", 3 * values["heartbeat.interval"], "edge.socket_send_timeout", "the proxy must not decide before the heartbeat does"),
         ("longpoll-below-proxy", "edge.longpoll_hold + margin", values["edge.longpoll_hold"] + MARGIN_S, "edge.longpoll_read_timeout", "nginx must wait for the answer"),
         ("upstream-keepalive", "edge.upstream_keepalive_timeout", values["edge.upstream_keepalive_timeout"], "upstream.keepalive_timeout", "the side that re-uses must close first"),
-        ("drain-below-stop", "edge.drain", values["edge.drain"], "edge.stop_timeout", "systemd must not kill while sockets drain"),
+        ("grace-below-stop", "edge.stop_grace + 5", values["edge.stop_grace"] + 5, "edge.stop_timeout", "systemd must not kill while requests are finished"),
     ]  # fmt: skip
     for name, left, left_s, right, because in pairs:
         yield Rule(name, left, left_s, right, values[right], because, f"take back or change the override of {right}", f"overrides.values.{right}")  # fmt: skip

@@ -96,5 +96,4 @@ def test_explain_file_names_the_key_of_each_tuned_directive() -> None:
     keys = {row["key"]: row["directive"] for row in rows}
     assert keys["edge.socket_read_timeout"] == "proxy_read_timeout 3600s;"
     assert keys["edge.socket_send_timeout"] == "proxy_send_timeout 3600s;"
-    assert keys["edge.token_connections"].startswith("limit_conn ")
     assert keys["edge.token_rate"].startswith("limit_req ")
