@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LAB_PACKAGES := systemd-container mmdebstrap debian-archive-keyring dpkg-dev nftables iproute2 openssh-client util-linux postgresql strace faketime
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint golden test-lab bench requirements clean
+.PHONY: help demo test lint golden test-lab drill bench requirements clean
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -46,6 +46,11 @@ test-lab: .venv/dev ## Real hosts; needs root on Debian or Ubuntu
 	apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install $(LAB_PACKAGES) >/dev/null
 	$(BIN)/pytest -m lab tests/lab tests/server tests/unit/test_monitoring.py
 	$(BIN)/pytest -q tests/store_contract
+
+drill: .venv/kit ## Every cause of silence on real hosts, long clocks, three seeds; needs root. Quick: restante drill run --quick
+	@[ "$$(id -u)" = 0 ] || { echo "make drill boots real hosts and needs root" >&2; exit 1; }
+	apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install $(LAB_PACKAGES) >/dev/null
+	$(BIN)/restante drill run
 
 bench: .venv/dev ## Speed, against a peer or a ceiling of the same run; names what a part lacks, such as root, postfix, dovecot or postgresql
 	$(BIN)/python -m bench

@@ -25,6 +25,7 @@ VERBS = {
     "deploy": "Apply the bundle to the hosts with Ansible.",
     "verify": "Check the live hosts with testinfra.",
     "lab": "Boot the spec's hosts as real systemd machines here.",
+    "drill": "Show each cause of silence on real hosts, and that the kit loses nothing.",
     "up": "Run the post office on this machine, with nothing else installed.",
     "inbox": "Create, list and show inboxes.",
     "message": "List, show and save messages; reading never acknowledges.",

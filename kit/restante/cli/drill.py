@@ -1,0 +1,185 @@
+"""`restante drill`: break real hosts in every way we know, beside stacks that suffer, and count."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from restante.cli.options import json_option
+from restante.drills import report, results
+from restante.drills.run import Order, Play
+from restante.drills.scenario import Scenario
+from restante.drills.scenarios import SCENARIOS
+from restante.errors import FoundError, InputError
+
+FOLDER = "build/drill"
+JOBS = 5  # five hosts each; what plays waits for most of its time
+LONG_SEEDS = (1, 2, 3)
+folder_option = click.option(
+    "--out", "folder", type=click.Path(path_type=Path, file_okay=False), default=FOLDER, show_default=True,
+    help="Where histories and the report are.",
+)  # fmt: skip
+
+
+@click.group("drill")
+def command() -> None:
+    """Show each cause of silence on real hosts: to a naive stack, to common practice, and to this kit, at the same moment.
+
+    Needs root on Debian or Ubuntu, as `restante lab` does. Nothing of it reaches the network.
+    """
+
+
+@command.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """Name every scenario."""
+    if as_json:
+        click.echo(
+            json.dumps([{"name": each.name, "cause": each.cause, "about": each.about} for each in SCENARIOS], indent=2)
+        )
+        return
+    width = max(len(each.name) for each in SCENARIOS)
+    for each in SCENARIOS:
+        click.echo(f"{each.cause:>2}  {each.name:<{width}}  {each.about}")
+
+
+@command.command("run")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option(
+    "--seed",
+    "seeds",
+    multiple=True,
+    type=click.IntRange(min=0),
+    help="What chance decides follows from it; may be repeated.",
+)
+@click.option("--quick", is_flag=True, help="Short clocks and one seed: all scenarios in less than ten minutes.")
+@click.option(
+    "--jobs", default=JOBS, show_default=True, type=click.IntRange(1, 20), help="How many scenarios play at a time."
+)
+@folder_option
+@json_option
+def run(names: tuple[str, ...], seeds: tuple[int, ...], quick: bool, jobs: int, folder: Path, as_json: bool) -> None:
+    """Play the scenarios, all of them unless NAMEs are given, and judge them.
+
+    Exit status: 0 every scenario holds, 1 one does not, 2 the input is wrong.
+    """
+    chosen = _chosen(names)
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob("*.jsonl"):
+        stale.unlink()
+    orders = [
+        Order(each, seed, quick, folder)
+        for seed in seeds or (LONG_SEEDS[:1] if quick else LONG_SEEDS)
+        for each in chosen
+    ]
+    signal.signal(signal.SIGTERM, _interrupt)
+    with tempfile.TemporaryDirectory(prefix="restante-drill-") as work, Progress(len(orders)) as progress:
+        Play(orders, jobs, progress).run(Path(work))
+    _tell(results.load([order.path for order in orders]), folder, as_json=as_json)
+
+
+@command.command("judge")
+@click.argument(
+    "histories", nargs=-1, required=True, metavar="HISTORY...", type=click.Path(path_type=Path, dir_okay=False)
+)
+@json_option
+def judge(histories: tuple[Path, ...], as_json: bool) -> None:
+    """Judge runs again, from their histories alone. Exit status: 0 they hold, 1 one does not."""
+    found = results.load(histories)
+    click.echo(json.dumps(report.document(found), indent=2) if as_json else results.table(found))
+    raise click.exceptions.Exit(any(result.findings for result in found))
+
+
+@command.command("report")
+@folder_option
+def report_(folder: Path) -> None:
+    """Write report.html and report.json of the histories in a folder."""
+    paths = sorted(folder.glob("*.jsonl"))
+    if not paths:
+        raise InputError(f"{folder}: there is no history (*.jsonl) here; restante drill run writes them")
+    click.echo(f"{report.write(results.load(paths), folder)}")
+
+
+def _chosen(names: Sequence[str]) -> list[Scenario]:
+    known = {each.name: each for each in SCENARIOS}
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(f"there is no scenario {', '.join(unknown)}; restante drill list names all")
+    return [known[name] for name in dict.fromkeys(names)] or list(SCENARIOS)
+
+
+def _tell(found: Sequence[results.Result], folder: Path, *, as_json: bool) -> None:
+    page = report.write(found, folder)
+    click.echo(
+        json.dumps(report.document(found), indent=2) if as_json else f"{results.table(found)}\n\nthe page: {page}"
+    )
+    if any(result.findings for result in found):
+        raise FoundError(f"not every scenario holds; each says why in {page}")
+
+
+def _interrupt(_: int, __: FrameType | None) -> None:
+    """As Ctrl-C: everything is taken down on the way out."""
+    raise KeyboardInterrupt
+
+
+class Progress:
+    """Lines to standard error; on a terminal also one that shows what plays at this moment."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._over, self._began = total, 0, time.monotonic()
+        self._playing: dict[str, float] = {}
+        self._lock, self._end = threading.Lock(), threading.Event()
+        self._live = sys.stderr.isatty()
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            threading.Thread(target=self._refresh, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._line("")
+
+    def said(self, text: str) -> None:
+        self._print(text)
+
+    def plays(self, order: Order) -> None:
+        with self._lock:
+            self._playing[order.name] = time.monotonic()
+        if not self._live:
+            self._print(f"{order.name}: plays")
+
+    def over(self, order: Order) -> None:
+        verdict = results.Result.of(order.path).verdict
+        with self._lock:
+            self._over += 1
+            began = self._playing.pop(order.name, time.monotonic())
+            place = f"[{self._over}/{self._total}]"
+        self._print(f"{place} {order.name}: {verdict} ({time.monotonic() - began:.0f} s)")
+
+    def _print(self, text: str) -> None:
+        self._line("")
+        click.echo(f"{time.monotonic() - self._began:6.1f} s  {text}", err=True)
+
+    def _line(self, text: str) -> None:
+        """Over the last one."""
+        if self._live:
+            width = os.get_terminal_size(2).columns - 1
+            click.echo(f"\r\033[K{text[:width]}", nl=False, err=True)
+
+    def _refresh(self) -> None:
+        while not self._end.wait(1):
+            with self._lock:
+                now = time.monotonic()
+                playing = [f"{name} {now - began:.0f} s" for name, began in self._playing.items()]
+            if playing:
+                self._line("playing: " + ", ".join(playing))

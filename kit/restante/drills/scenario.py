@@ -1,0 +1,33 @@
+"""What a scenario is, and what of it must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from restante.drills.stage import Stage
+
+BOUND_S = 40.0  # G5: a silent drop is found within this time
+SIDES = ("naive", "common", "kit")
+ROUTED = ("mail", "agent", "plain-mail", "plain-agent", "router")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`cause` counts as docs/explanation/drills.md does; `about` is one sentence. `play` is what happens between open and close.
+
+    `prepare` is done before any agent connects; without it the router's way is laid. `bound_s`: how long the kit's side may be blind.
+    """
+
+    name: str
+    cause: int
+    about: str
+    play: Callable[[Stage], None]
+    prepare: Callable[[Stage], None] | None = None
+    bound_s: float = BOUND_S
+    agents: int = 1
+    fleet: str = "sqlite"
+    machines: tuple[str, ...] = ROUTED
+    sides: tuple[str, ...] = SIDES

@@ -1,0 +1,85 @@
+"""Causes 10, 11 and 15: the store is away, full, or lost. The other stacks have none, so there is nobody to compare with."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from restante.drills import office
+from restante.drills.scenario import Scenario
+from restante.drills.scenarios.paths import warm_up
+from restante.drills.stage import Stage
+
+ENGINE = "postgresql@17-main.service"
+DATA = "/var/lib/postgresql/17/main"
+STATE = "/var/lib/restante/post"
+SERVER = "restante-server.service"
+FLOOR = 16 << 20
+# What agents notice of a store that is away: nothing can be told to them, and their sockets are closed with 1013 (try again later).
+KIT = ("kit",)
+STORE_HOSTS = ("mail", "store", "agent")
+
+
+def nothing(_: Stage) -> None:
+    """No router is in these fleets."""
+
+
+def away(stage: Stage) -> None:
+    warm_up(stage)
+    stop, start = (partial(stage.sh, "store", f"systemctl {verb} {ENGINE}") for verb in ("stop", "start"))
+    with stage.mails(2):
+        stage.sleep(3, 10)
+        with stage.fault("PostgreSQL is stopped", stop, start):
+            stage.hold(45, 3600)
+        stage.sleep(3, 10)
+
+
+def small_disk(stage: Stage) -> None:
+    """The store on 48 MB of its own, of which 16 must stay free."""
+    stage.sh(
+        "mail",
+        f"systemctl stop {SERVER} && cp -a {STATE} /run/kept && mount -t tmpfs -o size=48m tmpfs {STATE} && cp -a /run/kept/. {STATE} && "
+        f"sed -i 's/^free_space_floor = .*/free_space_floor = {FLOOR}/' /etc/restante/restante.toml && systemctl start {SERVER}",
+    )
+
+
+def full(stage: Stage) -> None:
+    warm_up(stage)
+    fill = partial(
+        stage.sh,
+        "mail",
+        f"fallocate -l $(( $(df --output=avail -B1 {STATE} | tail -1) - {FLOOR // 2} )) {STATE}/filler",
+    )
+    with stage.mails(2):
+        stage.sleep(3, 10)
+        with stage.fault("the store's disk is full", fill, partial(stage.sh, "mail", f"rm {STATE}/filler")):
+            stage.sleep(15, 120)
+        stage.sleep(3, 10)
+
+
+def restored(stage: Stage) -> None:
+    """A backup is made, mail goes on, the data are destroyed, and what the backups hold is put back as docs/how-to says."""
+    warm_up(stage)
+    stage.sh("store", "restante backup now")
+    with stage.mails(2):
+        stage.sleep(5, 30)
+        stage.strike("the store's data are destroyed")
+        stage.sh("store", f"systemctl kill -s KILL {ENGINE}; systemctl stop {ENGINE}; rm -rf {DATA}")
+        stage.sleep(3, 10)
+        stage.sh("store", "restante restore", 200)
+        stage.sh("store", f"systemctl start {ENGINE}", 120)
+        stage.heal("the store's data are destroyed")
+        stage.sleep(5, 30)
+    office.ready(stage.host("mail"))
+
+
+SCENARIOS = (
+    Scenario(
+        "store-away", 10, "PostgreSQL is stopped for longer than Postfix's first tries.",
+        away, nothing, fleet="postgresql", machines=STORE_HOSTS, sides=KIT,
+    ),
+    Scenario("disk-full", 11, "The store's disk is full, and has room again.", full, small_disk, machines=("mail", "agent"), sides=KIT),
+    Scenario(
+        "store-restored", 15, "The store's data are destroyed, and restored from its backup.",
+        restored, nothing, fleet="postgresql", machines=STORE_HOSTS, sides=KIT,
+    ),
+)  # fmt: skip

@@ -1,0 +1,88 @@
+"""The kit's side: an agent as docs/how-to/write-an-agent.md has it, which also writes down what it sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from restante import Mailbox
+from restante.client.errors import MailboxError, RefusedError
+
+HISTORY = os.open(
+    Path(os.environ["STATE_DIRECTORY"], "events.jsonl"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, mode=0o644
+)
+AGENTS = int(os.environ.get("DRILL_AGENTS", "1"))
+LOOK_S = 0.02  # how often the state of the connection is read
+
+
+def say(what: str, **more: Any) -> None:
+    event = {"at": time.monotonic(), "side": "kit", "who": "agent", "what": what, **more}
+    os.write(HISTORY, f"{json.dumps(event)}\n".encode())
+
+
+def number(subject: str) -> int:
+    return int(subject.rpartition(" ")[2])
+
+
+def watch(box: Mailbox, inbox: str) -> None:
+    up = False
+    while True:
+        health = box.health()
+        if health.data["up"] != up:
+            up = not up
+            say("up" if up else "down", inbox=inbox, why=health.verdict)
+        time.sleep(LOOK_S)
+
+
+def listen(inbox: str) -> None:
+    """Whatever is signalled must be readable at that moment; a post office that does not answer then (unread) proves nothing."""
+    box = Mailbox(inbox=inbox)
+
+    def heard(signal: Mapping[str, Any]) -> None:
+        told = {"inbox": inbox, "n": number(signal["subject"])}
+        say("signal", **told)
+        try:
+            box.message(signal["id"])
+        except RefusedError as error:
+            say("unreadable", **told, why=str(error))
+        else:
+            say("read", **told)
+
+    while True:
+        try:
+            box.listen(heard)
+        except MailboxError as error:
+            say("unread", inbox=inbox, why=str(error))
+            time.sleep(1)
+
+
+def work(inbox: str) -> None:
+    box = Mailbox(inbox=inbox)
+    threading.Thread(target=watch, args=(box, inbox), daemon=True).start()
+    for delivery in box.consume():
+        n = number(delivery.message.subject)
+        more = {"inbox": inbox, "n": n, "attempt": delivery.attempt, "repeats": delivery.message.data["duplicate_of"]}
+        say("handling", **more)
+        with delivery:
+            if delivery.message.subject.startswith("poison"):
+                raise ValueError("an agent of the drill cannot stand this one")
+            time.sleep(2 if delivery.message.subject.startswith("slow") else 0.02)
+            say("handled", **more)
+
+
+def main() -> None:
+    inboxes = [f"agent-{count + 1}" for count in range(AGENTS)]
+    say("start", inbox=inboxes[0])
+    threading.Thread(target=listen, args=(inboxes[0],), daemon=True).start()
+    for inbox in inboxes[1:]:
+        threading.Thread(target=work, args=(inbox,), daemon=True).start()
+    work(inboxes[0])
+
+
+if __name__ == "__main__":
+    main()
