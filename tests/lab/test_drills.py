@@ -22,9 +22,11 @@ pytestmark = pytest.mark.lab
 DRILL = (sys.executable, "-m", "restante", "drill")
 LIMIT_S = 1200
 CHROMIUM = shutil.which("chromium")
-ASK = """<script>document.body.innerHTML = '<pre>' + JSON.stringify({
+ASK = """<script>
+document.body.innerHTML = "<pre>" + JSON.stringify({
   paper: getComputedStyle(document.body).backgroundColor, wide: document.documentElement.scrollWidth, window: innerWidth,
-  drawn: [...document.querySelectorAll('svg[role=img]')].filter(svg => svg.getBoundingClientRect().height > 60).length }) + '</pre>'</script>"""
+  drawn: [...document.querySelectorAll("svg[role=img]")].filter(svg => svg.getBoundingClientRect().height > 60).length
+}) + "</pre>"</script>"""
 
 
 @dataclass(frozen=True)
