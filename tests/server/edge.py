@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -51,8 +52,15 @@ class Edge:
         subprocess.run([*self._argv, "-s", "reload"], check=True, capture_output=True, timeout=30)
 
     def stop(self) -> None:
+        """Returns when it has ended, and its log is whole."""
+        master = os.pidfd_open(self._master())
         subprocess.run([*self._argv, "-s", "stop"], check=True, capture_output=True, timeout=30)
+        assert select.select([master], [], [], 30)[0], "nginx did not stop"
+        os.close(master)
 
     def kill(self) -> None:
         """The master and its workers, as systemd does when the master is gone."""
-        os.killpg(int((self._folder / "nginx.pid").read_text()), signal.SIGKILL)
+        os.killpg(self._master(), signal.SIGKILL)
+
+    def _master(self) -> int:
+        return int((self._folder / "nginx.pid").read_text())
