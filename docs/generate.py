@@ -19,7 +19,7 @@ from restante import resources
 from restante.cli.facts import gather
 from restante.cli.main import VERBS, main
 from restante.cli.report import CAUSES
-from restante.client import figures, hands, http, mailbox, settings, webhook
+from restante.client import figures, hands, http, mailbox, reading, settings, webhook
 from restante.plan.build import build
 from restante.plan.profiles import known
 from restante.protocol import backoff, heartbeat, ladder, liveness
@@ -264,7 +264,7 @@ def _sdk() -> str:
     parts.append(_table(["name", "meaning"], [[name, sentence] for name, sentence in counted.items()]))
     verbs = [
         ["`" + name + "`", (inspect.getdoc(member) or "").partition("\n")[0]]
-        for name, member in vars(mailbox.Mailbox).items()
+        for name, member in {**vars(mailbox.Mailbox), **vars(reading.Reader)}.items()
         if callable(member) and not name.startswith("_")
     ]
     return "\n".join([*parts, "## Verbs\n", _table(["verb", "meaning"], verbs)])
