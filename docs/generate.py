@@ -288,7 +288,12 @@ FIXED = (
     (ladder, "TRIES", "young deaths", "then the next channel, when plain HTTP works"),
     (ladder, "CLIMB_S", "s", "then the better channel is tried again"),
     (hands, "EXTEND_AT", "of a lease left", "then it is extended"),
-    (http, "CONNECT_S", "s", "two SYNs may be lost"),
+    (
+        http,
+        "CONNECT_S",
+        "s",
+        "two SYNs may be lost; the try after one that this cut has as long as an answer has (timeout_s)",
+    ),
     (http, "USER_TIMEOUT_MS", "ms", "tcp(7), TCP_USER_TIMEOUT"),
     (mailbox, "AGAIN_S", "s", "how often to ask while a channel is being opened again"),
     (figures, "GRACE_S", "s", "without a signal, then a message counts as found by reconciliation"),
