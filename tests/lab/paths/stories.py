@@ -23,7 +23,7 @@ RULES = {
     "reset": ['iifname "dn0" ct state established meta l4proto tcp reject with tcp reset'],
     "name-moved": [f"ip daddr {OFFICE} drop", f"ip saddr {OFFICE} drop"],
 }
-# The post office lets go of a socket that was silent for 45 s: one sleep ends before that, the other after it.
+# The post office lets go of a socket that was silent for 45 s, looking every 5 s: one sleep ends before that, the other after it.
 SLEPT_S = {"agent-stopped": 40.0, "agent-stopped-for-long": 55.0}
 BEATS = 4  # 45 s and more: longer than what is allowed for noticing that a path is dead
 
@@ -162,6 +162,7 @@ def served() -> str:
 def stopped(fault: str, stage: Stage) -> dict[str, object]:
     """The agent's process stands still, as under a debugger or a machine without time for it."""
     scene = stage.scene
+    scene.until("beat", count=2)  # the post office heard it just now
     scene.agent.send_signal(signal.SIGSTOP)
     scene.send("during")
     threading.Event().wait(SLEPT_S[fault])  # this is the fault itself
