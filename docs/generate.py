@@ -19,7 +19,7 @@ from restante import resources
 from restante.cli.facts import gather
 from restante.cli.main import VERBS, main
 from restante.cli.report import CAUSES
-from restante.client import figures, hands, http, mailbox, settings, webhook
+from restante.client import figures, hands, http, mailbox, reading, settings, webhook
 from restante.plan.build import build
 from restante.plan.profiles import known
 from restante.protocol import backoff, heartbeat, ladder, liveness
@@ -264,7 +264,7 @@ def _sdk() -> str:
     parts.append(_table(["name", "meaning"], [[name, sentence] for name, sentence in counted.items()]))
     verbs = [
         ["`" + name + "`", (inspect.getdoc(member) or "").partition("\n")[0]]
-        for name, member in vars(mailbox.Mailbox).items()
+        for name, member in {**vars(mailbox.Mailbox), **vars(reading.Reader)}.items()
         if callable(member) and not name.startswith("_")
     ]
     return "\n".join([*parts, "## Verbs\n", _table(["verb", "meaning"], verbs)])
@@ -288,7 +288,12 @@ FIXED = (
     (ladder, "TRIES", "young deaths", "then the next channel, when plain HTTP works"),
     (ladder, "CLIMB_S", "s", "then the better channel is tried again"),
     (hands, "EXTEND_AT", "of a lease left", "then it is extended"),
-    (http, "CONNECT_S", "s", "two SYNs may be lost"),
+    (
+        http,
+        "CONNECT_S",
+        "s",
+        "two SYNs may be lost; the try after one that this cut has as long as an answer has (timeout_s)",
+    ),
     (http, "USER_TIMEOUT_MS", "ms", "tcp(7), TCP_USER_TIMEOUT"),
     (mailbox, "AGAIN_S", "s", "how often to ask while a channel is being opened again"),
     (figures, "GRACE_S", "s", "without a signal, then a message counts as found by reconciliation"),

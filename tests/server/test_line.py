@@ -137,6 +137,17 @@ def test_a_handler_that_blocks_for_long_kills_nothing(agent: Agent) -> None:
     assert agent.box.figures.reconnects.total() == 0
 
 
+def test_a_loop_that_stood_still_is_told_as_lag_while_the_line_stands(agent: Agent) -> None:
+    beat = agent.box.figures.heartbeat_at
+    agent.until(lambda: agent.box.figures.heartbeat_at != beat)  # right after an answer, so that none is awaited
+    assert agent.box._line
+    assert agent.box._line._loop
+    agent.box._line._loop.call_soon_threadsafe(time.sleep, INTERVAL_S + 2)
+    assert agent.until(lambda: agent.box.figures.lag_s > 1) < INTERVAL_S + 3
+    assert agent.stands()
+    assert not agent.box.figures.reconnects
+
+
 def test_a_proxy_that_refuses_upgrade_leads_to_a_stream_and_one_that_refuses_that_to_polling(tmp_path: Path) -> None:
     with serving(settings(tmp_path)) as office, HostilePath(office.http_port) as path:
         for refuse, channel in ((("/v1/ws",), "sse"), (("/v1/ws", "/stream"), "poll")):

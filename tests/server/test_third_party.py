@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import ipaddress
 import json
 import queue
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 import standardwebhooks
+from edge import DOMAIN, Edge
 from httpx_sse import connect_sse
 from office import INBOX, Office, serving, settings
 
@@ -149,16 +152,51 @@ def words(clients: subprocess.Popen[str], count: int) -> list[dict[str, Any]]:
     return sorted((json.loads(clients.stdout.readline()) for _ in range(count)), key=lambda each: each["what"])
 
 
+NGINX = pytest.param(
+    "nginx", marks=[pytest.mark.lab, pytest.mark.skipif(not shutil.which("nginx"), reason="no nginx is installed here")]
+)
+
+
+@pytest.fixture(params=["straight", NGINX])
+def front(request: pytest.FixtureRequest, office: Office, tmp_path: Path) -> Iterator[str]:
+    """The office's URL, straight or through nginx as the kit renders it."""
+    if request.param == "straight":
+        yield url(office)
+        return
+    with contextlib.ExitStack() as free:
+        listeners = [free.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        https, plain, status = (each.getsockname()[1] for each in listeners)
+    changes = {
+        "listen 443": f"listen {https}", "listen 80": f"listen {plain}", "127.0.0.1:8090": f"127.0.0.1:{status}",
+        "127.0.0.1:8025": f"127.0.0.1:{office.http_port}",
+    }  # fmt: skip
+    edge = Edge(tmp_path, changes=changes)
+    edge.certify("first")
+    edge.start()
+    yield f"https://{DOMAIN}:{https}"
+    edge.stop()
+    log = (tmp_path / "access.log").read_text()
+    assert f"/{INBOX}/stream" in log
+    assert "ticket" not in log
+
+
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium is installed here")
 def test_a_browser_has_signals_with_a_ticket_in_the_place_of_a_header(
-    office: Office, site: Site, tmp_path: Path
+    office: Office, site: Site, tmp_path: Path, front: str
 ) -> None:
     tickets = [office.call("POST", "/v1/tickets", {}).json["ticket"] for _ in range(2)]
-    site.page = PAGE % json.dumps([url(office), INBOX, *tickets])
-    argv = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile", site.url]
-    with subprocess.Popen(
-        [*argv, "--remote-debugging-port=0"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as browser:
+    site.page = PAGE % json.dumps([front, INBOX, *tickets])
+    alone = (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--remote-debugging-port=0",
+        f"--user-data-dir={tmp_path}/p",
+    )
+    # The name leads nowhere, and its certificate is its own authority.
+    trusting = (f"--host-resolver-rules=MAP {DOMAIN} 127.0.0.1", "--ignore-certificate-errors")
+    argv = ["chromium", *alone, *trusting, site.url]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as browser:
         try:
             heard: list[list[Any]] = []
             while not {"socket subscribed", "stream open"} <= {each[0] for each in heard}:

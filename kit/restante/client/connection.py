@@ -16,7 +16,7 @@ from restante.client.subscription import Subscription
 from restante.protocol.codes import Verdict
 from restante.protocol.heartbeat import Timing
 from restante.protocol.ladder import Rung
-from restante.protocol.liveness import Action, Dead, Drain, Liveness, Ping, Rotate
+from restante.protocol.liveness import STALL_S, Action, Dead, Drain, Liveness, Ping, Rotate
 
 TURN_S = 5.0  # the longest wait in one turn, so that a watchdog sees them
 SEND_S = 0.5  # a send that blocks longer is a connection that does not move: the pong's limit judges it
@@ -80,8 +80,11 @@ class Connection:
         Raises EndedError.
         """
         waiting: set[asyncio.Future[Any]] = {self._reader, other} if other else {self._reader}
-        left = max(0.0, min(self._live.deadline - boottime(), TURN_S))
+        begun = boottime()
+        left = max(0.0, min(self._live.deadline - begun, TURN_S))
         await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if (late := boottime() - begun - left) > STALL_S:
+            self._figures.lag_s = max(self._figures.lag_s, late)
         if self._reader.done():
             return self._feed()  # everything that was heard is fed before silence is judged
         wanted = None
@@ -103,7 +106,6 @@ class Connection:
 
     async def _drain(self) -> None:
         """What lies in the socket since this process stood still."""
-        self._figures.lag_s = max(self._figures.lag_s, self._live.lag_s)
         while (await asyncio.wait({self._reader}, timeout=DRAIN_S))[0]:
             self._feed()
 
@@ -121,7 +123,6 @@ class Connection:
     async def leave(self) -> None:
         """Let go; with a goodbye when somebody may hear it."""
         self._reader.cancel()
-        self._figures.lag_s = max(self._figures.lag_s, self._live.lag_s)
         if self._live.dead:
             self.channel.abandon()
         else:

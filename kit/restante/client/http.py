@@ -14,7 +14,9 @@ import urllib3
 from restante.client.errors import RefusedError, UnauthorizedError, UnavailableError
 
 CONNECTIONS = 10
-CONNECT_S = 4.0  # two SYNs may be lost; a path that swallows the third is dead, and a channel may stand any moment
+# Two SYNs may be lost; a path that swallows the third is dead, and a channel may stand any moment. Or it is slow: the try after
+# that may take as long as an answer may.
+CONNECT_S = 4.0
 UNKNOWN = "unknown"  # the code of an answer that is not in the post office's form
 BUSY = {408, 425, 429, 500, 502, 503, 504}
 # A connection that a middlebox forgot is let go within this, also in the middle of a request (tcp(7), TCP_USER_TIMEOUT).
@@ -27,6 +29,7 @@ class Http:
 
     def __init__(self, url: str, token: str, timeout_s: float) -> None:
         self.url, self.token, self._timeout_s = url.rstrip("/"), token, timeout_s
+        self._connect_s = min(CONNECT_S, timeout_s)
         options: list[tuple[int, int, int | bytes]] = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
         if _TCP_USER_TIMEOUT is not None:
             options.append((socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, USER_TIMEOUT_MS))
@@ -52,13 +55,16 @@ class Http:
         if body is not None:
             given["Content-Type"] = "application/json"
         target = self.url + path + (f"?{urlencode(query)}" if query else "")
-        timeout = urllib3.Timeout(connect=min(CONNECT_S, self._timeout_s), read=read_s or wait_s + self._timeout_s)
+        connect_s = self._connect_s
+        timeout = urllib3.Timeout(connect=connect_s, read=read_s or wait_s + self._timeout_s)
         content = None if body is None else json.dumps(body).encode()
         try:
             return self._pool.request(
                 method, target, body=content, headers=given, timeout=timeout, preload_content=False, redirect=False
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
+            if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
+                self._connect_s = self._timeout_s if connect_s < self._timeout_s else min(CONNECT_S, self._timeout_s)
             raise UnavailableError(f"{self.url} does not answer: {error}") from error
 
     def stream(self, path: str, chunk: int) -> Iterator[bytes]:

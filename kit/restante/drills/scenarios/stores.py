@@ -35,11 +35,9 @@ def away(stage: Stage) -> None:
 
 def small_disk(stage: Stage) -> None:
     """The store on 48 MB of its own, of which 16 must stay free. systemd watched the folder that is now below it."""
-    stage.sh(
-        "mail",
-        f"systemctl stop {SERVER} && cp -a {STATE} /run/kept && mount -t tmpfs -o size=48m tmpfs {STATE} && cp -a /run/kept/. {STATE} && "
-        f"sed -i 's/^free_space_floor = .*/free_space_floor = {FLOOR}/' /etc/restante/restante.toml && systemctl restart {SERVER} restante-flush.path",
-    )
+    stage.sh("mail", f"systemctl stop {SERVER} && cp -a {STATE} /run/kept && mount -t tmpfs -o size=48m tmpfs {STATE}")
+    floor = f"sed -i 's/^free_space_floor = .*/free_space_floor = {FLOOR}/' /etc/restante/restante.toml"
+    stage.sh("mail", f"cp -a /run/kept/. {STATE} && {floor} && systemctl restart {SERVER} restante-flush.path")
 
 
 def full(stage: Stage) -> None:
