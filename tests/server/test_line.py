@@ -104,12 +104,9 @@ def test_a_signal_that_is_lost_shows_at_the_next_heartbeat(agent: Agent, monkeyp
     assert agent.box.figures.gaps == 1
 
 
-def test_a_drain_moves_the_line_before_it_is_cut(agent: Agent) -> None:
-    sessions = agent.office.office.post.sessions
-
+def test_the_line_moves_on_before_what_is_in_front_of_the_post_office_cuts_it(agent: Agent) -> None:
     async def move() -> None:
-        for each in list(sessions.open):
-            await each.move("drain", 0.1, 5)
+        agent.office.office.move()
 
     agent.office.run(move())
     agent.until(lambda: agent.box.figures.reconnects["rotated"])

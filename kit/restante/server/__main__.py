@@ -38,6 +38,7 @@ async def _serve(settings: Settings, sockets: dict) -> None:  # type: ignore[typ
     office = PostOffice(settings, sockets)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, office.stop)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, office.move)
     await office.run()
 
 

@@ -74,6 +74,7 @@ class PostOffice:
         self.post = Post(settings, store, hub, sessions, metrics, Signer(b""), dispatcher)
         self._http: list[uvicorn.Server] = []
         self._serving: list[asyncio.Task[None]] = []
+        self._moving: asyncio.Future[float] | None = None
         self._mail: list[LmtpServer] = []
         self._stop = asyncio.Event()
         self._map = Recipients(settings.postfix.recipients) if settings.postfix.recipients else None
@@ -105,6 +106,10 @@ class PostOffice:
 
     def stop(self) -> None:
         self._stop.set()
+
+    def move(self) -> None:
+        """What is in front of us will cut its old sockets soon: whoever has one is asked to open another first."""
+        self._moving = asyncio.ensure_future(self.post.sessions.move(self.settings.socket.drain_s, "edge"))
 
     async def _start_store(self) -> None:
         """A store that is away keeps the server waiting, not failing: Postfix keeps the mail."""

@@ -26,11 +26,7 @@ async def main():
         store=StoreSettings(free_space_floor=0), inboxes=Inboxes(domains=("example.org",), predefined=("{INBOX}",)))
     sockets = {{name: [socket.create_server(("", port))] for name, port in (("http", 8025), ("smtp", 25))}}
     async with running(settings, sockets) as office:
-        async def move():
-            for each in list(office.post.sessions.open):
-                await each.move("reload", 1.0, 20.0)
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGUSR1, lambda: loop.create_task(move()))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, office.move)
         token = Path(sys.argv[1]) / "token"
         if not token.exists():
             token.write_text((await office.post.store.add_token("agent", admin=True, scopes={{}}))[0])

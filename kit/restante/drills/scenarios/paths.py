@@ -1,4 +1,4 @@
-"""Causes 1 to 5: what boxes and settings between an agent and its server do."""
+"""Causes 1 to 5, and an age cap (8): what boxes and settings between an agent and its server do."""
 
 from __future__ import annotations
 
@@ -13,6 +13,18 @@ from restante.lab.authority import issue
 
 FORGETS_S = 30
 SERVERS = f"{{ {MAIL}, {PLAIN_MAIL} }}"
+AGE_S = 60
+# A flow is young for so long from its first packet on, however busy it is.
+AGE_CAP = f"""table inet age {{
+  set young {{ type ipv4_addr . inet_service; flags dynamic, timeout; timeout {AGE_S}s; }}
+  chain forward {{
+    type filter hook forward priority -10;
+    ip daddr {SERVERS} tcp flags & (syn | ack) == syn add @young {{ ip saddr . tcp sport }} accept
+    ip daddr {SERVERS} ip saddr . tcp sport @young accept
+    ip saddr {SERVERS} ip daddr . tcp dport @young accept
+    meta l4proto tcp reject with tcp reset
+  }}
+}}"""
 DROP = "table inet fault {{ chain forward {{ type filter hook forward priority -10; {rule} drop; }}; }}"
 KIT_TLS = "/etc/restante/tls"
 SHORT = datetime.timedelta(seconds=45)
@@ -110,6 +122,25 @@ def wrong_name(stage: Stage) -> None:
         stage.sleep(5, 20)
 
 
+def capped(stage: Stage) -> None:
+    """A box that cuts by age, and a post office that knows of it: what a spec's path with an age gives, set by hand for this one run."""
+    stage.path()
+    stage.nft(AGE_CAP)
+    config = "/etc/restante/restante.toml"
+    stage.sh(
+        "mail",
+        f"sed -i 's/^max_age_s = .*/max_age_s = {AGE_S * 9 // 10}/' {config} && systemctl restart restante-server",
+    )
+
+
+def age_cap(stage: Stage) -> None:
+    warm_up(stage)
+    with stage.mails(2):
+        stage.hold(AGE_S, AGE_S)
+        stage.strike("every connection that is 60 s old is cut, with an RST to whoever sends next")
+        stage.sleep(20, 120)
+
+
 SCENARIOS = (
     Scenario(
         "nat-forgets", 1, "A NAT forgets an idle flow after 30 s, and drops what it does not know.",
@@ -134,6 +165,7 @@ SCENARIOS = (
         renewed_and_not_read, short_certificate,
     ),
     Scenario("certificate-wrong-name", 4, "The certificate of another name is installed; then every socket is cut.", wrong_name),
+    Scenario("age-cap", 8, "A balancer cuts every connection that is 60 s old, however busy it is.", age_cap, capped),
     Scenario(
         "idle-timeout", 5, "The server's end, a haproxy with Debian's 50 s, closes sockets sooner than the agent believes.",
         idle_close, lambda stage: stage.balancer(),

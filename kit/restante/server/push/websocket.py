@@ -240,18 +240,20 @@ class Sessions:
                 if now - session.heard_at > self.timing.server_silence_s:
                     await session.close(Close.SILENT, f"no ping for {self.timing.server_silence_s:.0f} s")
                 elif self.max_age_s and now - session.opened_at > 0.9 * self.max_age_s and not session.told:
-                    await session.move("age", self.timing.interval_s, 0.1 * self.max_age_s)
+                    grace = 0.1 * self.max_age_s
+                    await session.move("age", min(self.timing.interval_s, grace / 2), grace)
                 elif self.max_age_s and now - session.opened_at > self.max_age_s:
                     await session.close(Close.TOO_OLD, "the path would cut this socket soon")
 
-    async def drain(self, limit_s: float, reason: str = "drain") -> None:
-        """`reconnect` to all, time to go, then the close.
-
-        The time is what their spread asks for: where no other host serves, they can only come back once this process has ended.
-        """
+    async def move(self, limit_s: float, reason: str) -> float:
+        """`reconnect` to all, spread as their reconnects are; how long they have for it."""
         limit_s = min(limit_s, self.spread_s + MOVE_S)
         await asyncio.gather(*(session.move(reason, limit_s / 2, limit_s) for session in list(self.open)))
-        end = time.monotonic() + limit_s
+        return limit_s
+
+    async def drain(self, limit_s: float) -> None:
+        """`reconnect` to all, time to go, then the close: where no other host serves, they come back once this process has ended."""
+        end = time.monotonic() + await self.move(limit_s, "drain")
         while self.open and time.monotonic() < end:
             await asyncio.sleep(0.05)
         await asyncio.gather(*(session.close(Close.DRAINING, "the server stops") for session in list(self.open)))
