@@ -304,3 +304,26 @@ def test_the_ledger_of_a_post_host_explains_every_mail_of_its_own(posts: tuple[P
     assert status == 0, report
     assert report["received"] >= 180
     assert [report[key] for key in ("ready", "leased", "dead", "unexplained")] == [0, 0, 0, 0]
+
+
+def test_the_stores_host_tells_its_free_space_and_below_the_floor_mail_is_refused_at_rcpt(
+    posts: tuple[PostHost, PostHost],
+) -> None:
+    """The floor is raised above what is there: the lab's disk is this machine's, and is not filled."""
+    post = posts[0]
+    metrics = "curl -s --unix-socket /run/restante/admin.sock http://localhost/metrics"
+    until(
+        lambda: post.tries(f"{metrics} | grep -q '^restante_store_free_bytes [1-9]'"),
+        "the word of the store's host",
+        30,
+    )
+    config = "/etc/restante/restante.toml"
+    post.sh(
+        f"cp -a {config} /run/kept.toml && sed -i 's/^free_space_floor = .*/free_space_floor = {1 << 60}/' {config}"
+    )
+    try:
+        post.sh(f"systemctl restart {SERVER}")
+        until(lambda: "452" in post.rcpt(INBOX), "Postfix's answer when space is short", 30)
+    finally:
+        post.sh(f"cp -a /run/kept.toml {config} && systemctl restart {SERVER}")
+    until(lambda: "250" in post.rcpt(INBOX), "room again", 30)

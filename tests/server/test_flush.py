@@ -11,7 +11,7 @@ from office import Office, serving, settings
 
 from restante.server import app
 from restante.server.settings import Postfix, StoreSettings
-from restante.server.store.base import StoreError, Verdict
+from restante.server.store.base import FreeSpace, StoreError, Verdict
 from restante.server.store.sqlite import SqliteStore
 
 
@@ -46,10 +46,10 @@ def flushed(office: Office) -> bool:
 def test_after_a_full_disk_the_queue_is_flushed_once(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     free = [5000]
 
-    async def free_bytes() -> int:
-        return free[0]
+    async def free_space() -> FreeSpace:
+        return FreeSpace(free[0])
 
-    monkeypatch.setattr(office.office.post.store, "free_bytes", free_bytes)
+    monkeypatch.setattr(office.office.post.store, "free_space", free_space)
     assert not flushed(office)
     free[0] = 10
     assert not flushed(office)

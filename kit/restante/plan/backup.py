@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from restante.plan.derived import Values
 from restante.plan.post import store_host
-from restante.spec.model import Spec, Tier
+from restante.spec.model import Backup, Spec, Tier
 
 _POSTGRESQL = "PostgreSQL, runtime configuration"
 _SOURCE = "the spec, or its default (docs/reference/spec.md)"
@@ -15,6 +15,14 @@ def host(spec: Spec) -> str | None:
     if not spec.store.backup.enabled or not spec.inboxes:
         return None
     return store_host(spec) if spec.store.engine == "postgresql" else next(iter(spec.hosts_of(Tier.post)), None)
+
+
+def beside_the_store(spec: Spec) -> int:
+    """Whole backups on the store's own disk: none when they have another folder than the default, which is taken for a disk of its own."""
+    kept = spec.store.backup
+    if host(spec) is None or kept.directory != Backup().directory:
+        return 0
+    return kept.keep // kept.every + 1
 
 
 def derive(spec: Spec, values: Values) -> None:

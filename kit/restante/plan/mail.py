@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from restante.plan import backup
 from restante.plan.derived import Rule, Values
 from restante.plan.post import store_host
 from restante.spec.document import Path
@@ -103,6 +104,8 @@ def _postgresql(spec: Spec, values: Values) -> None:
         risk="the planner avoids indexes that it takes for cold", source=f"{_POSTGRESQL}: effective_cache_size", spec_key=key)  # fmt: skip
     values.add("store.maintenance_work_mem", max(64, memory // MIB // 16), "MiB", f"A sixteenth of {said}, for vacuum and indexes.",
         risk="vacuum passes over an index many times", source=f"{_POSTGRESQL}: maintenance_work_mem", spec_key=key)  # fmt: skip
+    values.add("store.space_every", 10, "s", "The store's host tells the post offices its free space so often.",
+        risk="too seldom, and a flood of mail passes the floor before anybody looks", source="arithmetic: a gigabit fills 1.2 GiB meanwhile", spec_key="store.engine")  # fmt: skip
     values.add("store.max_wal_size", 4096 if (spec.store.disk or 0) >= 64 << 30 else 1024, "MiB", "Bodies go through the log too: fewer forced checkpoints; 4 GiB where the disk has 64.",
         risk="a flood of mail forces a checkpoint every few seconds", source=f"{_POSTGRESQL}: max_wal_size", spec_key="store.disk")  # fmt: skip
     values.add("store.max_connections", CONNECTIONS * len(spec.hosts_of(Tier.post)) + 8, "connections", f"{CONNECTIONS} for each post host, and 8 for people and backups.",
@@ -141,15 +144,23 @@ def problems(spec: Spec, values: Values) -> Iterator[tuple[Path, str]]:
     if store.mail_per_day and not store.disk:
         yield ("store", "mail_per_day"), "mail_per_day is there to judge disk, and store.disk is not given; add it"
     if store.mail_per_day and store.disk:
-        days = -(-(inboxes.retention + spec.outage) // DAY_S)
-        need = store.mail_per_day * days // MIB + values["mail.free_space_floor"]
-        if need > store.disk // MIB:
-            fits = max(0, store.disk // MIB - values["mail.free_space_floor"]) // days
-            yield (
-                ("store", "disk"),
-                (
-                    f"{store.disk // MIB} MiB do not hold {days} days of mail (inboxes.retention and outage) at "
-                    f"{store.mail_per_day // MIB} MiB a day beside a free {values['mail.free_space_floor']} MiB, which is {need} MiB: "
-                    f"give it that much, keep mail for less long, or expect {fits} MiB a day"
-                ),
-            )
+        yield from _disk(spec, values, -(-(inboxes.retention + spec.outage) // DAY_S))
+
+
+def _disk(spec: Spec, values: Values, days: int) -> Iterator[tuple[Path, str]]:
+    """Mail for so many days, and as many times again as backups lie beside it."""
+    store, floor = spec.store, values["mail.free_space_floor"]
+    copies = backup.beside_the_store(spec)
+    disk, a_day = (store.disk or 0) // MIB, (store.mail_per_day or 0) // MIB
+    need = a_day * days * (1 + copies) + floor
+    if need > disk:
+        fits = max(0, disk - floor) // days // (1 + copies)
+        backups = f" and {copies} backups of it (store.backup)" if copies else ""
+        elsewhere = ", give backups a disk of their own (store.backup.directory)" if copies else ""
+        yield (
+            ("store", "disk"),
+            (
+                f"{disk} MiB do not hold {days} days of mail (inboxes.retention and outage){backups} at {a_day} MiB a day beside a free "
+                f"{floor} MiB, which is {need} MiB: give it that much{elsewhere}, keep mail for less long, or expect {fits} MiB a day"
+            ),
+        )

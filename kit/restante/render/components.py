@@ -63,6 +63,12 @@ def postgresql(_: Plan, host: HostPlan) -> Component:
     )  # fmt: skip
 
 
+def space(_: Plan) -> Component:
+    unit = "restante-space"
+    test = ("systemd-analyze", "verify", f"/etc/systemd/system/{unit}.service")
+    return Component("space", "", units=(f"{unit}.timer",), change="restart", test=(test,))
+
+
 def wal(_: Plan) -> Component:
     unit = "restante-wal.service"
     return Component(
@@ -133,7 +139,7 @@ def of_host(plan: Plan, host: HostPlan) -> list[Component]:
         found.append(nftables(plan))
     found.append(sysctl(plan))
     found += [command(plan)] if host.has_verbs else []
-    found += [postgresql(plan, host)] if host.is_store else []
+    found += [postgresql(plan, host), space(plan)] if host.is_store else []
     found += [sockets(plan), post(plan), postfix(plan, host), queue(plan)] if host.is_post else []
     found += [wal(plan)] if backed_up and host.is_store else []
     found += [backup(plan)] if backed_up else []

@@ -14,6 +14,7 @@ from restante.server.gauges import Waiting, backup_age, waiting
 from restante.server.store.base import StoreError
 
 log = logging.getLogger("restante.alert")
+UNTOLD_S = 120  # twelve of the looks that the store's host takes
 OLDEST_S = 900  # unacknowledged for a quarter of an hour: the nine-hour silence, found in minutes
 
 
@@ -41,17 +42,22 @@ class Watch:
             yield "backup", late
         try:
             rows = await self.post.store.read(waiting)
-            free = await self.post.store.free_bytes()
+            free = await self.post.store.free_space()
         except StoreError as error:
             yield "store", str(error)
             return
         for row in rows:
             for found in _judge(row):
                 yield found
-        if free is not None and free < self.floor_bytes:
+        if free and free.bytes < self.floor_bytes:
             yield (
                 "space",
-                f"{free >> 20} MiB are free where the store is, and mail is refused below {self.floor_bytes >> 20} MiB",
+                f"{free.bytes >> 20} MiB are free where the store is, and mail is refused below {self.floor_bytes >> 20} MiB",
+            )
+        if free and free.age_s > UNTOLD_S:
+            yield (
+                "space-unknown",
+                f"the store's host has not told its free space for {free.age_s:.0f} s; look at restante-space.timer there",
             )
         for hook in await self.post.store.read(lambda tx: tx.all("webhooks")):
             if hook[7] == "paused":

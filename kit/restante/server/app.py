@@ -50,7 +50,7 @@ def open_store(settings: Settings) -> Store:
     from restante.server.store.postgres import PostgresStore
 
     url = settings.store.url or _secret(settings.store.url_file) or ""
-    return PostgresStore(url, policy, _secret(settings.store.password_file))
+    return PostgresStore(url, policy, _secret(settings.store.password_file), settings.store.free_space_floor)
 
 
 def _secret(path: Path | None) -> str | None:
@@ -205,8 +205,8 @@ class PostOffice:
         except StoreError:
             self._away = True
             raise
-        free = await self.post.store.free_bytes()
-        full = free is not None and free < self.settings.store.free_space_floor
+        free = await self.post.store.free_space()
+        full = free is not None and free.bytes < self.settings.store.free_space_floor
         await asyncio.to_thread(self._map.update, rows, self.settings.inboxes.quota_bytes, full=full)
         self._away = self._away or full
         now = asyncio.get_running_loop().time()

@@ -73,7 +73,7 @@ async def observe(post: Post) -> None:
         metrics.agents.labels(name).set(value)
     try:
         rows = await post.store.read(waiting)
-        free = await post.store.free_bytes()
+        free = await post.store.free_space()
     except StoreError:
         metrics.store_up.set(0)
         return
@@ -85,4 +85,4 @@ async def observe(post: Post) -> None:
         metrics.backlog.labels(row.inbox, row.consumer).set(row.unacknowledged)
         metrics.dead.labels(row.inbox, row.consumer).set(row.dead)
     if free is not None:
-        metrics.free.set(free)
+        metrics.free.set(free.bytes)

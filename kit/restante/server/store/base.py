@@ -49,6 +49,14 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class FreeSpace:
+    """Room where the store is, in bytes, and how old that knowledge is, in seconds."""
+
+    bytes: int
+    age_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Scan:
     """What ingestion reads of a mail: enough for a signal, a listing and the mark of a repeat. The rest is read when asked for.
 

@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 
 from restante.server.store import migrations
-from restante.server.store.base import Arrival, StoreError, Verdict
+from restante.server.store.base import Arrival, FreeSpace, StoreError, Verdict
 from restante.server.store.ingest import ingest
 from restante.server.store.retention import Policy
 from restante.server.store.statements import for_psycopg
@@ -67,12 +67,13 @@ class PostgresTx:
 
 
 class PostgresStore(Store):
-    """`url` is a libpq URL or conninfo, without a password when `password` gives it."""
+    """`url` is a libpq URL or conninfo, without a password when `password` gives it. Free space below `floor_bytes` refuses mail."""
 
     engine = "postgresql"
 
-    def __init__(self, url: str, policy: Policy, password: str | None = None) -> None:
+    def __init__(self, url: str, policy: Policy, password: str | None = None, floor_bytes: int = 0) -> None:
         super().__init__(policy)
+        self.floor_bytes, self._full = floor_bytes, False
         self._url = url
         self._connect_with: dict[str, Any] = {**CONNECT, **({"password": password} if password else {})}
         self._arrivals: queue.SimpleQueue[tuple[Arrival, asyncio.Future[list[Verdict]]] | None] = queue.SimpleQueue()
@@ -180,6 +181,8 @@ class PostgresStore(Store):
 
     def _commit(self, arrivals: Sequence[Arrival]) -> tuple[list[list[Verdict]], Heads]:
         """All in one transaction; when one of them is at fault, each alone, so that only that one is refused."""
+        if self._full:
+            return [[Verdict.no_space] * len(arrival.recipients) for arrival in arrivals], {}
         try:
             with self._begun() as connection, connection.pipeline():
                 return ingest(PostgresTx(connection, self.clock.now()), arrivals, self.policy.quota_bytes)
@@ -254,8 +257,15 @@ class PostgresStore(Store):
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self.on_heads, heads)
 
-    async def free_bytes(self) -> None:
-        return None
+    async def free_space(self) -> FreeSpace | None:
+        """As the store's host told it last (restante-space.timer)."""
+        told = await self.read(lambda tx: tx.one("meta", key="free_space"))
+        if told is None:
+            return None
+        free, at = told[0].split()
+        found = FreeSpace(int(free), max(0.0, self.clock.now() - float(at)))
+        self._full = found.bytes < self.floor_bytes
+        return found
 
     async def durability(self) -> Mapping[str, str]:
         def work() -> dict[str, str]:

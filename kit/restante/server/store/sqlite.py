@@ -18,7 +18,7 @@ from typing import Any
 
 from restante.errors import InputError
 from restante.server.store import migrations
-from restante.server.store.base import Arrival, StoreError, Verdict
+from restante.server.store.base import Arrival, FreeSpace, StoreError, Verdict
 from restante.server.store.ingest import ingest
 from restante.server.store.retention import Policy
 from restante.server.store.statements import named
@@ -259,8 +259,8 @@ class SqliteStore(Store):
         found = os.statvfs(self.path.parent)
         return found.f_bavail * found.f_frsize
 
-    async def free_bytes(self) -> int:
-        return self._free()
+    async def free_space(self) -> FreeSpace:
+        return FreeSpace(self._free())
 
     async def durability(self) -> Mapping[str, str]:
         """As the writer's own connection has them."""

@@ -14,6 +14,7 @@ from restante.server.store.base import (
     Batch,
     Consumer,
     DeadLetter,
+    FreeSpace,
     Handle,
     HandleResult,
     Inbox,
@@ -65,8 +66,8 @@ class Store(abc.ABC):
         """The engine's settings that make a commit durable, as they are in force."""
 
     @abc.abstractmethod
-    async def free_bytes(self) -> int | None:
-        """Free space where the store is; None when it is not this host's."""
+    async def free_space(self) -> FreeSpace | None:
+        """Room where the store is; None when nobody tells: an external database is watched by its operator."""
 
     async def handle_key(self) -> bytes:
         """The key that signs receipt handles: made once, kept with the mail it opens."""
