@@ -242,6 +242,8 @@ def test_canary(wire: Wire, host_name: str) -> None:
     assert wire.canary
     subject = f"canary {uuid.uuid4().hex}"
     edges = wire.bundle.with_component("nginx")
+    if not edges:
+        pytest.skip("this spec has no edge, so the way of its agents is not the kit's to try")
     asyncio.run(told(wire, edges[0], host_name, subject))
     if not received(wire, edges[0], subject):
         raise Expected("the canary's mail from receive", "everything but it")

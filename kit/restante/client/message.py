@@ -70,6 +70,11 @@ class Message:
         return self.data.get("duplicate_of")
 
     @property
+    def truncated(self) -> bool:
+        """Text or HTML is longer than 1 MiB and cut there; `Mailbox.raw` has all of it."""
+        return bool(self.data.get("truncated"))
+
+    @property
     def parse_error(self) -> str | None:
         return self.data.get("parse_error")
 

@@ -11,6 +11,7 @@ from restante.server.mail.mime import Part
 from restante.server.mail.parameters import VALUE_LIMIT, parameter, parameters
 
 PREVIEW = 200
+TEXT_LIMIT = 1 << 20  # characters of text and of html in an answer, ten novels; the raw mail has all of it
 
 _PATH = re.compile(r"[\\/]")
 _FORBIDDEN = re.compile(r'[:*?"<>|]')
@@ -29,7 +30,9 @@ def texts(raw: bytes, parts: list[Part], trouble: list[str]) -> dict[str, Any]:
     preview = " ".join(words[: PREVIEW * 10].split())[:PREVIEW] if words else ""
     if html and not preview:
         preview = preview_of_html(html, PREVIEW)
-    return {"preview": preview, "text": words, "html": html, "attachments": attachments}
+    cut = any(len(each or "") > TEXT_LIMIT for each in (words, html))
+    words, html = (each if each is None else each[:TEXT_LIMIT] for each in (words, html))
+    return {"preview": preview, "text": words, "html": html, "truncated": cut, "attachments": attachments}
 
 
 def kind_of(part: Part) -> str:

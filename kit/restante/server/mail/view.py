@@ -97,5 +97,5 @@ def _bare(raw: bytes, sentence: str) -> dict[str, Any]:
     return {
         "message_id": found.message_id or None, "in_reply_to": None, "references": [], "from": sender, "to": [], "cc": [],
         "reply_to": [], "subject": found.subject, "date": None, "preview": "", "text": None, "html": None,
-        "attachments": [], "headers": [], "parse_error": sentence,
+        "truncated": False, "attachments": [], "headers": [], "parse_error": sentence,
     }  # fmt: skip

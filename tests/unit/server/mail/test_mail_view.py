@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_mail_scan import JUNK
 
+from restante.server.mail.contents import TEXT_LIMIT
 from restante.server.mail.view import attachment, view
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=200)
@@ -93,6 +94,12 @@ def test_the_fields_of_the_wire() -> None:
 def test_a_mail_without_text_is_previewed_from_its_html(html: str, preview: str) -> None:
     raw = b"Content-Type: text/html\r\n\r\n" + html.encode()
     assert view(raw)["preview"] == preview
+
+
+def test_long_text_is_cut_and_said_to_be_so() -> None:
+    short, long = (view(b"Subject: x\r\n\r\n" + b"a" * size) for size in (TEXT_LIMIT, TEXT_LIMIT + 1))
+    assert (len(short["text"]), short["truncated"]) == (TEXT_LIMIT, False)
+    assert (len(long["text"]), long["truncated"]) == (TEXT_LIMIT, True)
 
 
 def test_a_date_without_a_zone_or_sense_is_no_fault() -> None:
