@@ -21,6 +21,8 @@ from restante.drills.run import Order, Play
 from restante.drills.scenario import Scenario
 from restante.drills.scenarios import SCENARIOS
 from restante.errors import FoundError, InputError
+from restante.lab.machine import labs_directory
+from restante.lab.probe import probe
 
 FOLDER = "build/drill"
 JOBS = 5  # five hosts each; what plays waits for most of its time
@@ -74,6 +76,7 @@ def run(names: tuple[str, ...], seeds: tuple[int, ...], quick: bool, jobs: int, 
     Exit status: 0 every scenario holds, 1 one does not, 2 the input is wrong.
     """
     chosen = _chosen(names)
+    probe(labs_directory())
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("*.jsonl"):
         stale.unlink()

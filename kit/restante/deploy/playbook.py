@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -89,7 +90,7 @@ def deploy(
         variables["restante_wheelhouse"] = str(wheelhouse.prepare(bundle))
     settings = dict(environment or {})
     if ssh_config:
-        variables["ansible_ssh_common_args"] = f"-F {ssh_config}"
+        variables["ansible_ssh_common_args"] = f"-F {shlex.quote(str(ssh_config))}"
         # Ansible's own control sockets are found by address, and two labs may have the same: only the file's are used.
         settings["ANSIBLE_SSH_ARGS"] = ""
     argv = [*prefix, str(_program()), "--inventory", str(bundle / "inventory.yml"), str(bundle / "site.yml")]

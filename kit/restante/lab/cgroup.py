@@ -45,12 +45,12 @@ def enter(group: str) -> None:
 
 def remove(group: str) -> None:
     """Remove the group and what is below it; waits for processes on their way out."""
+    await_true(lambda: sum(not _removed(hierarchy / group) for hierarchy in hierarchies()) == 0, _REMOVAL_LIMIT_S)
 
-    def gone() -> bool:
-        left = [hierarchy for hierarchy in hierarchies() if not _removed(hierarchy / group)]
-        return not left
 
-    await_true(gone, _REMOVAL_LIMIT_S)
+def left(group: str) -> list[Path]:
+    """Where the group still is."""
+    return [hierarchy / group for hierarchy in hierarchies() if (hierarchy / group).exists()]
 
 
 def freeze(group: str, *, frozen: bool) -> None:

@@ -57,7 +57,6 @@ class Lab:
         calling process does, however it ends. `say` is told of each step.
         """
         _check(machines)
-        self.directory.parent.mkdir(parents=True, exist_ok=True)
         if not self.alive():
             probe(self.directory.parent)
         made = images({suite: packages.get(suite, ()) for suite in sorted({m.suite for m in machines})}, say)
@@ -110,13 +109,15 @@ class Lab:
                 raise FoundError(last_words(done.stderr, lines=20))
 
     def down(self) -> None:
-        """Stop everything and leave nothing behind; harmless when there is nothing."""
+        """Stop everything and leave nothing behind; harmless when there is nothing. Raises FoundError with what would not go."""
         if not self.directory.parent.exists():
             return
         with alone(self.directory.parent):
             self._end()
             self._sweep()
             shutil.rmtree(self.directory, ignore_errors=True)
+            if left := [*cgroup.left(self._layout.cgroup), *([self.directory] if self.directory.exists() else [])]:
+                raise FoundError(f"lab {self.id}: it is down, but this would not go: {', '.join(map(str, left))}")
 
     def alive(self) -> bool:
         return holder(self._layout.lock) is not None

@@ -26,9 +26,10 @@ _OVERLAY = 'cd "$0" && mkdir l u w m && mount -t overlay overlay -o lowerdir=l,u
 
 
 def probe(directory: Path) -> None:
-    """Raises InputError with every lack at once. `directory` is where hosts' disks will be."""
+    """Raises InputError with every lack at once. `directory` is where hosts' disks will be; it is made."""
     if os.geteuid() != 0:
         raise InputError("lab: booting systemd machines needs root; run this with sudo, or where you are root")
+    directory.mkdir(parents=True, exist_ok=True)
     if lacks := [*_commands(), *_files()]:
         raise InputError("\n".join(lacks))
     if lacks := list(_kernel(directory)):

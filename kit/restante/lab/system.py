@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from restante.errors import FoundError
+from restante.errors import FoundError, InputError
 
 _FLOCK = "hhqqi4x"  # struct flock of 64 bit Linux: type, whence, start, len, pid (fcntl(2))
 
@@ -59,6 +59,8 @@ def holder(path: Path) -> int | None:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    except PermissionError:
+        raise InputError(f"lab: {path.parent} belongs to another user; run this with sudo, or as that user") from None
     try:
         asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
         kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))

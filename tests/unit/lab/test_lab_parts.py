@@ -247,7 +247,8 @@ def test_a_tool_that_fails_says_so_in_its_own_words() -> None:
 def test_without_root_nothing_is_tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(InputError, match="needs root; run this with sudo"):
-        probe.probe(tmp_path)
+        probe.probe(tmp_path / "labs")
+    assert not (tmp_path / "labs").exists()
 
 
 def test_missing_commands_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -277,3 +278,26 @@ def test_each_lack_of_the_kernel_has_its_sentence(
 
     monkeypatch.setattr(probe, "_fails", fails)
     assert any(sentence in lack for lack in probe._kernel(tmp_path))
+
+
+def test_a_lab_is_laid_over_one_that_rests_and_over_no_other(tmp_path: Path) -> None:
+    below = Lab(tmp_path / "below")
+    below.directory.mkdir()
+    imports = "import sys, time; from pathlib import Path; from restante.lab.system import hold"
+    holding = f"{imports}; hold(Path(sys.argv[1])); print(1, flush=True); time.sleep(60)"
+    running = subprocess.Popen(
+        [sys.executable, "-c", holding, str(Layout(below.directory).lock)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert running.stdout
+        assert running.stdout.readline() == "1\n"
+        with pytest.raises(InputError, match="lab below runs; only over the disks of one that rests"):
+            Lab(tmp_path / "above").lay_over(below, ["edge-1"], {})
+    finally:
+        running.kill()
+        running.wait()
+
+
+def test_a_copy_has_the_disk_of_the_first_below_it() -> None:
+    order = Order(EDGE, Image((Path("/layer"), Path("/base")), Path("/archive")))
+    assert order.over(Path("/disk")).image.layers == (Path("/disk"), Path("/layer"), Path("/base"))
