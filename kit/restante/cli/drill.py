@@ -85,7 +85,10 @@ def run(names: tuple[str, ...], seeds: tuple[int, ...], quick: bool, jobs: int, 
         for seed in seeds or (LONG_SEEDS[:1] if quick else LONG_SEEDS)
         for each in chosen
     ]
-    for number in (signal.SIGINT, signal.SIGTERM):  # also where it was started with SIGINT ignored, as in the background of a script
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # also where it was started with SIGINT ignored, as in the background of a script
         signal.signal(number, _interrupt)
     with tempfile.TemporaryDirectory(prefix="restante-drill-") as work, Progress(len(orders)) as progress:
         Play(orders, jobs, progress).run(Path(work))

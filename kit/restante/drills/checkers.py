@@ -63,13 +63,13 @@ def only_poison_dies(_: History, kit: Side) -> Finding:
 
 
 def attempts_count_up(_: History, kit: Side) -> Finding:
-    """A number that comes twice is a message in two hands at once. A mail that was sent twice is two messages."""
+    """A number that comes twice is a message in two hands at once. A mail that was sent twice is two messages; each epoch counts anew."""
     copies = {event["n"] for event in kit.events if event["who"] == "load" and event["what"] == "again"}
-    attempts: dict[int, list[int]] = defaultdict(list)
+    attempts: dict[tuple[int, str], list[int]] = defaultdict(list)
     for event in kit.events:
         if event["what"] == "handling" and event["n"] not in copies and not event.get("repeats"):
-            attempts[event["n"]].append(event.get("attempt", 1))
-    twice = sorted(n for n, numbers in attempts.items() if len(set(numbers)) < len(numbers))
+            attempts[event["n"], event.get("epoch", "")].append(event.get("attempt", 1))
+    twice = sorted({n for (n, _), numbers in attempts.items() if len(set(numbers)) < len(numbers)})
     if twice:
         yield f"in two hands under one attempt: {_mails(twice)}"
 

@@ -69,15 +69,17 @@ class Side:
     def repeats(self) -> tuple[tuple[Event, bool], ...]:
         """Every handling after a mail's first, and whether something explains it.
 
-        A later attempt, a repeat that the post office marks, or a sender that had no answer and sent again.
+        A later attempt, a repeat that the post office marks, a sender that had no answer and sent again, or another epoch: a store
+        that was restored does not know what was acknowledged since its backup.
         """
         again = {event["n"] for event in self._each("load", "again")}
-        seen: set[int] = set()
+        first: dict[int, Event] = {}
         found = []
         for event in self._each("agent", "handled"):
-            if event["n"] in seen:
-                found.append((event, event.get("attempt", 1) > 1 or bool(event.get("repeats")) or event["n"] in again))
-            seen.add(event["n"])
+            if event["n"] in first:
+                later = event.get("attempt", 1) > 1 or event.get("epoch") != first[event["n"]].get("epoch")
+                found.append((event, later or bool(event.get("repeats")) or event["n"] in again))
+            first.setdefault(event["n"], event)
         return tuple(found)
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from restante.lab.host import Host
 from restante.lab.system import await_true
 
 READY_S = 90
+_MESSAGE_ID = re.compile(r"(?P<id>\w+): message-id=<(?P<n>\d+)@sender\.example>")
 _SOCKET = "curl -fsS --max-time 20 --unix-socket /run/restante/admin.sock"
 
 
@@ -37,6 +39,7 @@ def found(host: Host, agents: int) -> Iterator[dict[str, Any]]:
     """Events: each mail stored, acknowledged where nothing of its inbox waits any more, dead; and what the ledger cannot find."""
     buried = list(_dead(host, agents))
     yield from buried
+    yield from ({"what": "named", "n": n} for n in sorted(named(host)))
     for inbox in INBOXES[:agents]:
         gone = {event["n"] for event in buried}
         idle = _idle(host, inbox)
@@ -45,6 +48,15 @@ def found(host: Host, agents: int) -> Iterator[dict[str, Any]]:
             yield {"what": "stored", "n": n, "inbox": inbox}
             if idle and n not in gone:
                 yield {"what": "acknowledged", "n": n, "inbox": inbox}
+
+
+def named(host: Host) -> set[int]:
+    """Mails that the ledger says no commit holds, by the Message-ID that their senders gave them."""
+    report = host.exec(["restante", "ledger", "--json"])
+    gone = {line.partition(":")[0] for line in json.loads(report.stdout)["unexplained_mails"]}
+    log = sh(host, "journalctl --no-pager -o cat -t postfix/cleanup") if gone else ""
+    entries = filter(None, map(_MESSAGE_ID.search, log.splitlines()))
+    return {int(entry["n"]) for entry in entries if entry["id"] in gone}
 
 
 def _idle(host: Host, inbox: str) -> bool:

@@ -47,7 +47,7 @@ class Stage:
         self.random = random.Random(seed)  # noqa: S311
         self.plain = "naive" in self.sides
         self.expires = 0.0  # of the certificates that a scenario gave out
-        self.poisoned: set[int] = set()
+        self.not_awaited: set[int] = set()  # dead letters, and what is named as gone
         self._n, self._over = 0, threading.Event()
         self._threads: list[threading.Thread] = []
         self._load: subprocess.Popen[str] | None = None
@@ -180,7 +180,7 @@ class Stage:
         """One mail to every side; its number. `kind`: mail, slow (2 s of work) or poison (no agent can handle it)."""
         self._n += 1
         if kind == "poison":
-            self.poisoned.add(self._n)
+            self.not_awaited.add(self._n)
         inbox = f"agent-{(self._n - 1) % self.agents + 1}"
         assert self._load
         assert self._load.stdin
@@ -257,14 +257,14 @@ class Stage:
         self.history.say("stage", "end")
 
     def _settled(self) -> bool:
-        """Each mail has its answer on every side, and what the kit accepted was handled or is a dead letter."""
+        """Each mail has its answer on every side, and what the kit accepted was handled, or need not be waited for."""
         for side in self.sides:
             known = self.history.numbers(side=side, who="load", what="accepted")
             known |= self.history.numbers(side=side, who="load", what="refused")
             if len(known) < self._n:
                 return False
         accepted = self.history.numbers(side="kit", who="load", what="accepted")
-        return accepted <= self.history.numbers(side="kit", what="handled") | self.poisoned
+        return accepted <= self.history.numbers(side="kit", what="handled") | self.not_awaited
 
     def clear(self) -> None:
         """Nothing that was started here goes on."""

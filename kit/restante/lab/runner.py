@@ -20,6 +20,7 @@ from restante.lab.system import await_true, hold, holder, last_words, run
 
 ARCHIVE_ON_HOST = "/srv/repo"
 BOOT_LIMIT_S = 60
+_INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 _REBOOT = 133  # nspawn's exit status when a host started with --keep-unit asks to be booted again
 _ENVIRONMENT = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"}
 
@@ -44,8 +45,18 @@ def _await_hosts(seats: Sequence[Seat], limit_s: float) -> None:
         while not _answers(machine):
             if not holder(seat.lock) or time.monotonic() > deadline:
                 console = seat.console.read_text(errors="replace") if seat.console.exists() else ""
-                raise FoundError(f"lab: {seat.name} does not answer; its console's last lines:\n{last_words(console)}")
+                raise FoundError(
+                    f"lab: {seat.name} does not answer; its console's last lines:\n{last_words(console)}{_hint(console)}"
+                )
             time.sleep(0.05)
+
+
+def _hint(console: str) -> str:
+    """All hosts are one user to the kernel, and share its inotify(7) instances with what else runs here."""
+    if "inotify" not in console:
+        return ""
+    limit = _INOTIFY.read_text().strip()
+    return f"\nall hosts here share {limit} inotify instances: fewer at a time (drill --jobs), or raise fs.inotify.max_user_instances"
 
 
 def _answers(machine: Machine) -> bool:

@@ -85,7 +85,8 @@ def _stopped(target: Path) -> Iterator[None]:
         yield
     except BlockingIOError:
         raise InputError(
-            f"a server uses {target} at this moment; stop it first: systemctl stop restante-server"
+            f"a server uses {target} at this moment; stop it first, with its sockets, which would start it again: "
+            "systemctl stop restante-server.service 'restante-*.socket'"
         ) from None
     finally:
         os.close(lock)

@@ -66,7 +66,13 @@ def work(inbox: str) -> None:
     threading.Thread(target=watch, args=(box, inbox), daemon=True).start()
     for delivery in box.consume():
         n = number(delivery.message.subject)
-        more = {"inbox": inbox, "n": n, "attempt": delivery.attempt, "repeats": delivery.message.data["duplicate_of"]}
+        message = delivery.message
+        seen = {
+            "attempt": delivery.attempt,
+            "repeats": message.data["duplicate_of"],
+            "epoch": message.cursor.partition(":")[0],
+        }
+        more = {"inbox": inbox, "n": n, **seen}
         say("handling", **more)
         with delivery:
             if delivery.message.subject.startswith("poison"):
