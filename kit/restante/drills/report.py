@@ -16,7 +16,7 @@ from restante.drills.scenario import SIDES
 PAGE, DOCUMENT = "report.html", "report.json"
 FIGURES = {
     "sent": "sent", "accepted": "accepted (250)", "delivered": "handled", "acknowledged": "acknowledged", "dead": "dead letters",
-    "named": "gone, and named",
+    "named": "gone and named",
     "lost": "lost", "duplicates_explained": "repeats, explained", "duplicates_unexplained": "repeats, unexplained",
     "blind_s": "blind, s",
     "catch_up_s": "caught up after, s", "largest_gap_s": "longest wait, s", "reconnects": "reconnects",

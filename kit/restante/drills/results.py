@@ -101,6 +101,8 @@ def side_in_words(side: dict[str, Any] | None) -> str:
     if side is None:
         return "none to compare"
     words = [f"lost {side['lost']} of {side['accepted']}"]
+    if side["named"]:
+        words.append(f"{side['named']} gone and named")
     if side["blind_to_the_end"]:
         words.append("blind to the end")
     elif side["blind_s"]:
