@@ -6,7 +6,6 @@ blindness), G7 (nothing stops silently). The last checkers ask whether the run p
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
 from restante.drills.figures import Side, sides
@@ -63,15 +62,20 @@ def only_poison_dies(_: History, kit: Side) -> Finding:
 
 
 def attempts_count_up(_: History, kit: Side) -> Finding:
-    """A number that comes twice is a message in two hands at once. A mail that was sent twice is two messages; each epoch counts anew."""
+    """A number that comes twice is a message in two hands at once.
+
+    A mail that was sent twice is two messages, each epoch counts anew, and a process that is told to stop gives back uncounted.
+    """
     copies = {event["n"] for event in kit.events if event["who"] == "load" and event["what"] == "again"}
-    attempts: dict[tuple[int, str], list[int]] = defaultdict(list)
+    seen, twice, life = set(), set(), 0
     for event in kit.events:
+        life += event["what"] == "start"
         if event["what"] == "handling" and event["n"] not in copies and not event.get("repeats"):
-            attempts[event["n"], event.get("epoch", "")].append(event.get("attempt", 1))
-    twice = sorted({n for (n, _), numbers in attempts.items() if len(set(numbers)) < len(numbers)})
+            delivery = (event["n"], event.get("epoch"), event.get("attempt", 1), life)
+            twice |= {event["n"]} if delivery in seen else set()
+            seen.add(delivery)
     if twice:
-        yield f"in two hands under one attempt: {_mails(twice)}"
+        yield f"in two hands under one attempt: {_mails(sorted(twice))}"
 
 
 def every_mail_is_taken(_: History, kit: Side) -> Finding:

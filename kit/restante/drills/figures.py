@@ -155,7 +155,8 @@ class Side:
         begun = next((event["at"] for event in self._each("nemesis", "inject")), self.end)
         return {
             "sent": len(self.sent), "accepted": len(self.accepted), "delivered": len(self.handled.keys() & self.accepted.keys()),
-            "acknowledged": len(self.acknowledged), "dead": len(self.dead), "named": len(self.named - self.handled.keys()), "lost": len(self.lost),
+            "acknowledged": len(self.acknowledged), "dead": len(self.dead),
+            "named": len(self.named - self.handled.keys()), "lost": len(self.lost),
             "duplicates_explained": explained, "duplicates_unexplained": len(self.repeats) - explained,
             "blind_s": _rounded(self.end - begun if self.blind is None else self.blind), "blind_to_the_end": self.blind is None,
             "catch_up_s": _rounded(self.catch_up), "reconnects": self.reconnects, "largest_gap_s": _rounded(self.largest_gap),
