@@ -17,6 +17,6 @@ cat <<END
 The same on hosts: $out/hosts/... is what each host gets, byte for byte; restante explain $spec says why.
 Next, with root on Debian or Ubuntu (make test-lab installs what a lab needs):
   .venv/bin/restante lab up $spec && .venv/bin/restante deploy $spec --lab && .venv/bin/restante verify $spec --lab
-What breaks agents, shown on real hosts beside a naive stack, with a page to look at: make drill (.venv/bin/restante drill list)
+What breaks agents, shown on real hosts beside a naive stack, with a page to look at: make drill DRILL=--quick
 Or stay here: .venv/bin/restante up, and docs/tutorial.md
 END

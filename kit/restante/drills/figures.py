@@ -93,7 +93,8 @@ class Side:
     def blind(self) -> float | None:
         """Seconds from a fault to knowing, at worst; 0 when no mail was held up, None when it was never known.
 
-        An agent knows when it says that it has no connection, when its process begins anew, or when a mail that was held up comes.
+        An agent knows when it says that it has no connection, when its process begins anew, when a mail that was held up comes, or
+        when a signal tells of one.
         """
         injected = [event["at"] for event in self._each("nemesis", "inject")]
         worst = 0.0
@@ -107,10 +108,9 @@ class Side:
 
     def _known(self, inbox: str, begun: float, following: float) -> float | None:
         """When the agent of an inbox knew of a fault; the fault's own time when it cost nothing."""
-        held = [
-            done
-            for n, done in self.held_up.items()
-            if begun <= self.accepted[n] < following and self.inbox.get(n) == inbox
+        waiting = {n for n in self.held_up if begun <= self.accepted[n] < following and self.inbox.get(n) == inbox}
+        held = [self.held_up[n] for n in waiting] + [
+            e["at"] for e in self._each("agent", "signal") if e["n"] in waiting
         ]
         if not held or not self._connected(inbox, begun):
             return begun

@@ -177,7 +177,10 @@ class Stage:
     # -- what a scenario does
 
     def send(self, kind: str = "mail") -> int:
-        """One mail to every side; its number. `kind`: mail, slow (2 s of work) or poison (no agent can handle it)."""
+        """One mail to every side; its number.
+
+        `kind`: mail, slow (2 s of work), block (50 s in which its program does nothing else) or poison (no agent can handle it).
+        """
         self._n += 1
         if kind == "poison":
             self.not_awaited.add(self._n)

@@ -96,6 +96,18 @@ def stalled_agent(stage: Stage) -> None:
         stage.hold(STALLED_BOUND_S + 2, STALLED_BOUND_S * 2)
 
 
+def blocked(stage: Stage) -> None:
+    """A handler that computes, or calls a library that waits, for 50 s."""
+    warm_up(stage)
+    with stage.mails(2):
+        stage.sleep(2, 10)
+        n = stage.send("block")
+        for side in stage.sides:
+            stage.expect("handling", 20, side=side, n=n)
+        stage.strike("every agent's handler blocks its program for 50 s")
+        stage.hold(55, 120)
+
+
 def poison(stage: Stage) -> None:
     office.ask(stage.host("mail"), f"/inboxes/{INBOXES[0]}@drill.example", {"attempts": POISON_ATTEMPTS}, "PATCH")
     warm_up(stage)
@@ -168,6 +180,7 @@ SCENARIOS = (
         "stalled-agent", 9, "The agent process stops (SIGSTOP), its kernel goes on acknowledging.",
         stalled_agent, bound_s=STALLED_BOUND_S,
     ),
+    Scenario("blocked-agent", 9, "A handler blocks its program for 50 s, as a long computation does.", blocked),
     Scenario("poison", 12, "A mail that makes its handler fail, each time.", poison),
     Scenario("restart-everything", 13, "Every part is restarted, in random order, under load.", everything),
     Scenario("all-cut", 14, "All agents are cut at once, while twenty mails a second come.", herd, agents=len(INBOXES)),

@@ -31,6 +31,8 @@ async def handle(connection: ClientConnection, inbox: str) -> None:
         say("handling", inbox=inbox, n=n)
         if subject.startswith("poison"):
             raise ValueError("an agent of the drill cannot stand this one")
+        if subject.startswith("block"):
+            time.sleep(50)
         await asyncio.sleep(2 if subject.startswith("slow") else 0.02)
         say("handled", inbox=inbox, n=n)
 

@@ -17,6 +17,7 @@ HISTORY = os.open(
     Path(os.environ["STATE_DIRECTORY"], "events.jsonl"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, mode=0o644
 )
 AGENTS = int(os.environ.get("DRILL_AGENTS", "1"))
+WORK_S = {"mail": 0.02, "slow": 2, "block": 50}
 LOOK_S = 0.02  # how often the state of the connection is read
 
 
@@ -77,7 +78,7 @@ def work(inbox: str) -> None:
         with delivery:
             if delivery.message.subject.startswith("poison"):
                 raise ValueError("an agent of the drill cannot stand this one")
-            time.sleep(2 if delivery.message.subject.startswith("slow") else 0.02)
+            time.sleep(WORK_S[delivery.message.subject.split()[0]])
             say("handled", **more)
 
 

@@ -18,6 +18,7 @@ function open(inbox) {
     const n = Number(subject.split(" ").pop());
     say("handling", { inbox, n });
     if (subject.startsWith("poison")) throw new Error("an agent of the drill cannot stand this one");
+    if (subject.startsWith("block")) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50_000); // as a long computation does
     await new Promise((done) => setTimeout(done, subject.startsWith("slow") ? 2000 : 20));
     say("handled", { inbox, n });
   };
