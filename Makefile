@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 LAB_PACKAGES := systemd-container mmdebstrap debian-archive-keyring dpkg-dev nftables iproute2 openssh-client util-linux postgresql nginx strace faketime
+# Ubuntu's chromium is a snap, which a container cannot run: the tests in a browser are skipped there.
+LAB_PACKAGES += $(shell . /etc/os-release && [ "$$ID" = debian ] && echo chromium)
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint golden test-lab drill bench requirements clean
 
