@@ -93,8 +93,8 @@ class Side:
     def blind(self) -> float | None:
         """Seconds from a fault to knowing, at worst; 0 when no mail was held up, None when it was never known.
 
-        An agent knows when it says that it has no connection, when its process begins anew, when a mail that was held up comes, or
-        when a signal tells of one.
+        An agent knows when it says that it has no connection, when its process begins anew, when a mail that was held up comes, or,
+        on a connection that holds, when a signal tells of one.
         """
         injected = [event["at"] for event in self._each("nemesis", "inject")]
         worst = 0.0
@@ -109,13 +109,13 @@ class Side:
     def _known(self, inbox: str, begun: float, following: float) -> float | None:
         """When the agent of an inbox knew of a fault; the fault's own time when it cost nothing."""
         waiting = {n for n in self.held_up if begun <= self.accepted[n] < following and self.inbox.get(n) == inbox}
-        held = [self.held_up[n] for n in waiting] + [
-            e["at"] for e in self._each("agent", "signal") if e["n"] in waiting
-        ]
-        if not held or not self._connected(inbox, begun):
+        if not waiting or not self._connected(inbox, begun):
             return begun
+        came = min(self.held_up[n] for n in waiting)
         words = [e["at"] for e in self._each("agent", *KNOWS) if e["at"] >= begun and e.get("inbox") == inbox]
-        known = min([*held, *words])
+        told = [e["at"] for e in self._each("agent", "signal") if e["n"] in waiting]
+        # A signal on a connection that dies before its mail can be had is knowledge of the mail, and none of the fault.
+        known = min([came, *words, *([] if any(word <= came for word in words) else told)])
         return None if known == float("inf") else known
 
     def _connected(self, inbox: str, at: float) -> bool:

@@ -25,6 +25,13 @@ def test_a_fault_that_held_up_no_mail_made_nobody_blind() -> None:
     assert sides(forged(quick))["kit"].blind == 0
 
 
+def test_a_signal_is_knowledge_only_on_a_connection_that_holds() -> None:
+    signal = {"at": 110.1, "side": "kit", "who": "agent", "what": "signal", "n": 3, "inbox": "agent-1"}
+    assert sides(forged({"add": signal}))["kit"].blind == 28.0
+    held = {"add": signal, "drop": [{"side": "kit", "what": "down"}]}
+    assert sides(forged(held))["kit"].blind == pytest.approx(5.1)
+
+
 def test_an_agent_that_knew_before_is_not_made_blind_by_the_next_fault() -> None:
     second = {"add": {"at": 135.0, "side": "all", "who": "nemesis", "what": "inject", "fault": "another"}}
     assert sides(forged(second))["kit"].blind == 28.0
