@@ -78,17 +78,14 @@ def run(names: tuple[str, ...], seeds: tuple[int, ...], quick: bool, jobs: int, 
     chosen = _chosen(names)
     probe(labs_directory())
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob("*.jsonl"):
-        stale.unlink()
+    _clear(folder)
     orders = [
         Order(each, seed, quick, folder)
         for seed in seeds or (LONG_SEEDS[:1] if quick else LONG_SEEDS)
         for each in chosen
     ]
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # also where it was started with SIGINT ignored, as in the background of a script
+    # SIGINT too: what a script starts in the background has it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     with tempfile.TemporaryDirectory(prefix="restante-drill-") as work, Progress(len(orders)) as progress:
         Play(orders, jobs, progress).run(Path(work))
@@ -122,6 +119,14 @@ def _chosen(names: Sequence[str]) -> list[Scenario]:
     if unknown := [name for name in names if name not in known]:
         raise InputError(f"there is no scenario {', '.join(unknown)}; restante drill list names all")
     return [known[name] for name in dict.fromkeys(names)] or list(SCENARIOS)
+
+
+def _clear(folder: Path) -> None:
+    """The last run's histories go, by their names; what else lies there is not ours."""
+    for scenario in SCENARIOS:
+        for path in folder.glob(f"{scenario.name}-*.jsonl"):
+            if path.stem.removeprefix(f"{scenario.name}-").isdigit():
+                path.unlink()
 
 
 def _tell(found: Sequence[results.Result], folder: Path, *, as_json: bool) -> None:

@@ -40,7 +40,7 @@ def acknowledged_means_handled(_: History, kit: Side) -> Finding:
         yield f"acknowledged and never handled: {_mails(unhandled)}"
 
 
-def handled_means_stored(_: History, kit: Side) -> Finding:
+def accepted_means_stored(_: History, kit: Side) -> Finding:
     """Only of a run whose end was seen: the store is looked at there."""
     stored = {event["n"] for event in kit.events if event["what"] in {"stored", "named"}}
     vanished = sorted(kit.accepted.keys() - stored)
@@ -129,7 +129,7 @@ def the_naive_side_suffers(history: History, _: Side) -> Finding:
 
 Checker = Callable[[History, Side], Finding]
 CHECKERS: tuple[Checker, ...] = (
-    the_run_is_whole, nothing_lost, repeats_are_explained, no_early_signal, acknowledged_means_handled, handled_means_stored,
+    the_run_is_whole, nothing_lost, repeats_are_explained, no_early_signal, acknowledged_means_handled, accepted_means_stored,
     all_is_acknowledged, only_poison_dies, attempts_count_up, every_mail_is_taken, blindness_is_bounded, something_was_tried,
     events_make_sense, the_naive_side_suffers,
 )  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from forgery import CLEAN, forged, written
 
-from restante.cli.drill import command
+from restante.cli.drill import _clear, command
 from restante.drills.scenario import SIDES
 from restante.drills.scenarios import SCENARIOS
 from restante.errors import InputError
@@ -87,3 +87,14 @@ def test_a_file_that_is_no_history_is_named_with_its_line(tmp_path: Path, text: 
     done = drill("judge", str(path))
     assert isinstance(done.exception, InputError)
     assert sentence in str(done.exception)
+
+
+def test_a_new_run_removes_the_histories_of_the_last_and_nobody_elses_files(tmp_path: Path) -> None:
+    ours, others = (
+        ("silence-1.jsonl", "silence-from-agent-12.jsonl"),
+        ("mine.jsonl", "silence-notes.jsonl", "report.html"),
+    )
+    for name in (*ours, *others):
+        (tmp_path / name).touch()
+    _clear(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(others)
