@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from restante.deploy import wheelhouse
+from restante.deploy import authority, wheelhouse
 from restante.errors import FoundError, InputError
 
 GOOD = frozenset({"unchanged", "changed", "would change"})
@@ -73,6 +73,7 @@ def deploy(
     limit: str | None = None,
     rollback: bool = False,
     secrets: Path,
+    trusted: Path | None = None,
     prefix: Sequence[str] = (),
     ssh_config: Path | None = None,
     environment: Mapping[str, str] | None = None,
@@ -80,13 +81,18 @@ def deploy(
 ) -> Outcome:
     """Apply `bundle`.
 
-    `prefix` is put before ansible-playbook. `environment` is added to ours: what `env:` references of secrets name.
+    `trusted`: folder of the authority that hosts believe (default: `authority` below `secrets`). `prefix` is put before ansible-playbook. `environment` is added to ours: what `env:` references of secrets name.
     `output` gets the lines for people (default: stdout).
     """
     bundle = bundle.resolve()
     hosts = _hosts(bundle, limit)
+    trusted = (trusted or secrets / "authority").resolve()
     variables: dict[str, Any] = {"restante_secrets": str(secrets.resolve()), "restante_rollback": rollback}
+    variables["restante_authority"] = str(trusted)
     if not (check or rollback):
+        wanted = json.loads((bundle / "plan.json").read_text()).get("authority", {})
+        for line in authority.ensure(trusted, {name: wanted[name] for name in hosts if name in wanted}):
+            print(line, file=output)  # noqa: T201 - beside what Ansible prints
         variables["restante_wheelhouse"] = str(wheelhouse.prepare(bundle))
     settings = dict(environment or {})
     if ssh_config:

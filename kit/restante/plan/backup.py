@@ -12,7 +12,7 @@ _SOURCE = "the spec, or its default (docs/reference/spec.md)"
 
 def host(spec: Spec) -> str | None:
     """Where the store is, when its backups are the kit's."""
-    if not spec.store.backup.enabled or not spec.inboxes:
+    if not spec.store.backup.enabled or not spec.inboxes or spec.store.replicated:
         return None
     return store_host(spec) if spec.store.engine == "postgresql" else next(iter(spec.hosts_of(Tier.post)), None)
 

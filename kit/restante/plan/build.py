@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from restante.errors import Problem, SpecError
-from restante.plan import backup, mail, post, profiles, sizing, timeouts, topology
+from restante.plan import backup, cluster, mail, post, profiles, sizing, timeouts, topology
 from restante.plan.derived import Derived, Rule, Values
 from restante.plan.facts import EXPIRY_WARNING_DAYS, Facts
 from restante.plan.profiles import Middlebox
@@ -89,7 +89,7 @@ def build(loaded: Loaded, facts: Facts) -> Plan:
     rules = timeouts.derive(spec, path, values)
     need = sizing.demand(spec, {route.path: sum(1 for up in route.upstreams if up.port) for route in routes})
     sizing.derive(spec, need, values)
-    rules += mail.derive(spec, values)
+    rules += [*mail.derive(spec, values), *cluster.derive(spec, values)]
     backup.derive(spec, values)
     found += [(_spec_path(rule.spec_key), rule.sentence()) for rule in rules if not rule.holds]
     found += [*sizing.problems(spec, need, values), *mail.problems(spec, values), *_overrides(spec, values)]

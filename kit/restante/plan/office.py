@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from restante.plan import backup
+from restante.plan import backup, cluster
+from restante.plan.cluster import STORE_PORT
 from restante.plan.derived import Derived
 from restante.plan.mail import MIB
-from restante.plan.post import STORE_PORT, predefined, store_host
+from restante.plan.post import predefined, store_host
 from restante.spec.model import Spec
 
 DATA = "/var/lib/restante/post"
@@ -42,7 +43,7 @@ def settings(spec: Spec, values: Mapping[str, Derived], host: str) -> dict[str, 
     rotate = seconds(max_age_s="path.rotate_after") if "path.rotate_after" in values else [Setting("max_age_s", 0)]
     return {
         "server": [Setting("host", host), Setting("domain", spec.domain), Setting("data", DATA)],
-        "store": [*_store(spec), size("free_space_floor", "mail.free_space_floor")],
+        "store": [*_store(spec, values), size("free_space_floor", "mail.free_space_floor")],
         "inboxes": [
             Setting("domains", list(spec.inboxes.domains)),
             Setting("predefined", predefined(spec.inboxes)),
@@ -72,12 +73,14 @@ def _backup(spec: Spec, values: Mapping[str, Derived], host: str) -> dict[str, l
     return {"backup": [Setting("directory", spec.store.backup.directory), Setting("stale_after_s", stale.value, stale)]}
 
 
-def _store(spec: Spec) -> list[Setting]:
-    engine = Setting("engine", spec.store.engine)
+def _store(spec: Spec, values: Mapping[str, Derived]) -> list[Setting]:
+    engine = Setting("engine", "sqlite" if spec.store.engine == "sqlite" else "postgresql")
     if spec.store.engine == "sqlite":
         return [engine, Setting("path", SQLITE)]
     if spec.store.url:
         return [engine, Setting("url_file", f"{CREDENTIALS}/store-url")]
+    if spec.store.replicated:
+        return [engine, Setting("url", cluster.url(spec, {key: each.value for key, each in values.items()}))]
     return [engine, Setting("url", _url(spec)), Setting("password_file", f"{CREDENTIALS}/store-password")]
 
 

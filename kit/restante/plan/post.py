@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from restante.plan import cluster
+from restante.plan.cluster import STORE_PORT
 from restante.spec.document import Path
 from restante.spec.model import Inboxes, Route, Spec, Tier
 
 SMTP_PORT = 25
 HTTP_PORT = 8025
-STORE_PORT = 5432
 LOOPBACK = "127.0.0.1"
 
 
@@ -45,11 +46,17 @@ def ports(spec: Spec, host: str) -> dict[int | str, str]:
     """TCP ports that mail takes on a host, and whose they are."""
     tiers = spec.hosts[host].tiers
     found: dict[int | str, str] = {SMTP_PORT: "Postfix", HTTP_PORT: "the post office"} if Tier.post in tiers else {}
-    return found | ({STORE_PORT: "PostgreSQL"} if Tier.store in tiers else {})
+    store = cluster.PORTS if spec.store.replicated else {STORE_PORT: "PostgreSQL"}
+    return {**found, **(store if Tier.store in tiers else {})}
 
 
 def store_host(spec: Spec) -> str | None:
     return next(iter(spec.hosts_of(Tier.store)), None)
+
+
+def store_data(spec: Spec, version: str) -> str:
+    """Where PostgreSQL of this version keeps its files on a store host: Debian's own cluster, or the one that Patroni makes."""
+    return f"/var/lib/postgresql/{version}/{'restante' if spec.store.replicated else 'main'}"
 
 
 def store_clients(spec: Spec) -> list[tuple[str, str]]:
@@ -126,8 +133,11 @@ def _engine(spec: Spec, posts: list[str], stores: list[str]) -> Iterator[tuple[P
         yield ("store",), "a store is given, and no host has the tier post; add it to a host's tiers"
     if spec.store.url and stores:
         yield ("store", "url"), f"the store is external, and {stores[0]} is of the tier store; keep one of them"
-    if not spec.store.url and len(stores) != 1:
+    if spec.store.replicated:
+        yield from cluster.problems(spec)
+    elif not spec.store.url and len(stores) != 1:
+        more = "set engine: postgresql-ha, which takes three or more, or " if len(stores) > 1 else ""
         yield (
             ("store",),
-            f"PostgreSQL needs exactly one host of the tier store, and there are {len(stores)}; or give store.url",
+            f"PostgreSQL needs exactly one host of the tier store, and there are {len(stores)}; or {more}give store.url",
         )

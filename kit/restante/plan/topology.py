@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from restante.plan import agents, post
+from restante.plan import agents, cluster, post
 from restante.spec.document import Path
 from restante.spec.model import Host, Route, Service, Spec, Tier
 
@@ -146,7 +146,12 @@ def openings(spec: Spec, name: str, routes: tuple[RoutePlan, ...]) -> tuple[Open
     if Tier.post in host.tiers:
         found.append(Opening(post.SMTP_PORT, "", "mail"))
     if Tier.store in host.tiers:
-        found += [Opening(post.STORE_PORT, address, f"store of {name}") for name, address in post.store_clients(spec)]
+        found += [Opening(cluster.STORE_PORT, address, f"store of {name}") for name, address in post.store_clients(spec)]
+        found += [
+            Opening(port, address, f"{program} of the cluster, for {other}")
+            for other, address in cluster.members(spec).items() if other != name
+            for port, program in cluster.PORTS.items()
+        ]  # fmt: skip
     for port in sorted({up.port for route in routes for up in route.upstreams if up.host == name and up.port}):
         found += [Opening(port, address, f"upstream of {edge}") for edge, address in _edge_addresses(spec)]
     found += [Opening(allow.port, allow.source or "", allow.because) for allow in spec.firewall.allow]

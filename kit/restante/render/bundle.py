@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from restante import resources
-from restante.plan import backup, post
+from restante.plan import backup, cluster, post
 from restante.plan.build import Plan
 from restante.render import inventory
 from restante.render.host import identity, render_host
@@ -52,6 +52,10 @@ def plan_document(plan: Plan) -> dict[str, object]:
         "tls": {"lab": bool(spec.tls and spec.tls.lab), **asdict(plan.tls_profile)},
         "firewall": spec.firewall.enabled,
         "mail": _mail(plan),
+        "authority": {
+            name: [cluster.name(spec, name), *plan.hosts[name].host.addresses]
+            for name in spec.hosts if cluster.identities(spec, name)
+        },
         "waivers": [waiver.model_dump() for waiver in spec.waivers],
         "hosts": {
             name: {

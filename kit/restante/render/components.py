@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from restante.plan import backup as plans
+from restante.plan import cluster
 from restante.plan.build import HostPlan, Plan
-from restante.plan.post import HTTP_PORT, STORE_PORT
+from restante.plan.cluster import STORE_PORT
+from restante.plan.post import HTTP_PORT
 from restante.plan.topology import STATUS_PORT
 from restante.render.manifest import Component
 from restante.spec.model import Service
@@ -61,6 +64,32 @@ def postgresql(_: Plan, host: HostPlan) -> Component:
         test=(("runuser", "-u", "postgres", "--", *test),), running=ask, listens=(f"127.0.0.1:{STORE_PORT}",),
         cuts="the post office's database connections: mail waits in Postfix until they are back",
     )  # fmt: skip
+
+
+def identity(_: Plan) -> Component:
+    verify = ("openssl", "verify", "-CAfile", f"{cluster.ISSUER}/root.pem", f"{cluster.ISSUER}/host.pem")
+    return Component("identity", "", units=("restante-identity.timer",), change="restart", test=(verify,))
+
+
+def etcd(plan: Plan, host: HostPlan) -> Component:
+    return Component(
+        "etcd", "", units=("etcd.service",), change="restart", running=_environment("etcd.service"),
+        listens=(f"{cluster.join(cluster.members(plan.spec)[host.name])}:{cluster.ETCD_PEER_PORT}",), **_member("etcd"),
+    )  # fmt: skip
+
+
+def patroni(plan: Plan, host: HostPlan) -> Component:
+    return Component(
+        "patroni", "", units=("patroni.service",), change="restart", running=_environment("patroni.service"),
+        # `patroni --validate-config` would want the other members to answer already.
+        test=(("python3", "-c", "from patroni.config import Config; Config('/etc/patroni/config.yml')"),),
+        cuts="the post office's database connections, once the lead is handed over: mail waits in Postfix until they are back",
+        **_member("patroni"),
+    )  # fmt: skip
+
+
+def _member(component: str) -> dict[str, Any]:
+    return {"before": (f"{LIBRARY}/cluster", "spare", component), "settled": (f"{LIBRARY}/cluster", "settle", component)}
 
 
 def space(_: Plan) -> Component:
@@ -139,7 +168,10 @@ def of_host(plan: Plan, host: HostPlan) -> list[Component]:
         found.append(nftables(plan))
     found.append(sysctl(plan))
     found += [command(plan)] if host.has_verbs else []
-    found += [postgresql(plan, host), space(plan)] if host.is_store else []
+    found += [identity(plan)] if cluster.identities(plan.spec, host.name) else []
+    if host.is_store:
+        member = [etcd(plan, host), patroni(plan, host)]
+        found += [*(member if plan.spec.store.replicated else [postgresql(plan, host)]), space(plan)]
     found += [sockets(plan), post(plan), postfix(plan, host), queue(plan)] if host.is_post else []
     found += [wal(plan)] if backed_up and host.is_store else []
     found += [backup(plan)] if backed_up else []
@@ -153,6 +185,8 @@ def packages(plan: Plan, host: HostPlan) -> list[str]:
     wanted |= {"nginx", "openssl", "curl"} if host.is_edge else set()
     wanted |= {"postfix", "postfix-sqlite", "openssl", "python3"} if host.is_post else set()
     wanted |= {f"postgresql-{host.target.postgresql}", "python3"} if host.is_store else set()
+    if host.is_store and plan.spec.store.replicated:
+        wanted |= {"patroni", "python3-etcd", "etcd-server", "etcd-client", "openssl"}
     wanted |= {"nftables"} if plan.spec.firewall.enabled else set()
     return sorted(wanted.union(*(entry.packages for entry in host.services.values())))
 

@@ -13,7 +13,7 @@ from restante.plan import agents, post
 from restante.plan.build import HostPlan, Plan
 from restante.plan.facts import EXPIRY_WARNING_DAYS
 from restante.plan.topology import EDGE_PORTS, STATUS_PORT
-from restante.render import components, mail
+from restante.render import cluster, components, mail
 from restante.render.environment import render, why
 from restante.render.manifest import Component, File, Secret, generation
 from restante.spec.model import Edge, Service, Snippet
@@ -122,7 +122,7 @@ def _secrets(plan: Plan, host: HostPlan) -> dict[str, Secret]:
     for name, service in host.services.items():
         for credential, reference in service.credentials.items():
             found[f"{SECRETS}/credentials/{name}/{credential}"] = Secret(f"service-{name}", reference)
-    return found | mail.secrets(plan, host)
+    return found | mail.secrets(plan, host) | cluster.secrets(plan, host)
 
 
 def _alert_file(kind: str) -> str:
@@ -166,6 +166,7 @@ def _context(plan: Plan, host: HostPlan) -> dict[str, Any]:
         "expiry_days": EXPIRY_WARNING_DAYS,
         "expiry_seconds": EXPIRY_WARNING_DAYS * 86400,
         **mail.context(plan, host),
+        **cluster.context(plan, host),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from restante.plan import agents, backup, office, post
+from restante.plan import agents, backup, cluster, office, post
 from restante.plan.build import HostPlan, Plan
 from restante.plan.mail import MIB
 from restante.render.manifest import Secret
@@ -39,9 +39,12 @@ def _post(plan: Plan, host: HostPlan) -> dict[str, Any]:
 
 
 def _store(plan: Plan, host: HostPlan) -> dict[str, Any]:
+    version, replicated = host.target.postgresql, plan.spec.store.replicated
     return {
+        "store_data": post.store_data(plan.spec, version),
+        "store_units": "patroni.service" if replicated else f"postgresql@{version}-main.service restante-store-setup.service",
         "store_addresses": ", ".join(("localhost", *host.host.addresses)),
-        "store_port": post.STORE_PORT,
+        "store_port": cluster.STORE_PORT,
         "store_clients": post.store_clients(plan.spec),
     }
 
@@ -80,7 +83,7 @@ def secrets(plan: Plan, host: HostPlan) -> dict[str, Secret]:
     found: dict[str, Secret] = {}
     for name, reference in office.credentials(plan.spec).items() if host.is_post else ():
         found[f"{CREDENTIALS}/post/{name}"] = Secret("post", reference)
-    if host.is_store:
+    if host.is_store and not plan.spec.store.replicated:
         found[f"{CREDENTIALS}/store/password"] = Secret("postgresql", office.password(plan.spec))
     return found
 

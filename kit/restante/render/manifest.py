@@ -45,6 +45,8 @@ class Component:
     commands: tuple[tuple[str, ...], ...] = ()
     running: tuple[str, ...] = ()
     listens: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    settled: tuple[str, ...] = ()
     cuts: str = "no socket"
 
 

@@ -371,8 +371,8 @@ class Backup(Model):
 class Store(Model):
     """Where mail is kept."""
 
-    engine: Literal["sqlite", "postgresql"] = "sqlite"
-    """sqlite: on the one post host there is; postgresql: on a store host, or wherever url leads."""
+    engine: Literal["sqlite", "postgresql", "postgresql-ha"] = "sqlite"
+    """sqlite: on the one post host there is; postgresql: on a store host, or wherever url leads; postgresql-ha: on three or more store hosts, any one of which may be away."""
     url: Reference | None = None
     """An external PostgreSQL instead of a store host: postgresql://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full."""
     password: Reference | None = None
@@ -393,6 +393,12 @@ class Store(Model):
             raise refuse(
                 f"{given[0]} is for PostgreSQL, and the engine is sqlite; set engine: postgresql, or leave it out"
             )
+        if self.replicated and given:
+            raise refuse(f"the hosts of a cluster know each other by certificate, so {given[0]} has no use; leave it out")
+        if self.replicated and "backup" in self.model_fields_set and self.backup.enabled:
+            raise refuse(
+                "the kit makes no backups of a cluster yet: leave backup out, and back up as docs/how-to/back-up-and-restore.md says"
+            )
         if self.engine == "postgresql" and len(given) != 1:
             raise refuse("PostgreSQL needs exactly one of password (a store host), url (an external one) and lab: true")
         if self.url and "backup" in self.model_fields_set and self.backup.enabled:
@@ -400,6 +406,11 @@ class Store(Model):
                 "the store is external, and its backups are its operator's; leave backup out, or set enabled: false"
             )
         return self
+
+    @property
+    def replicated(self) -> bool:
+        """Each commit is on two hosts before it is acknowledged."""
+        return self.engine == "postgresql-ha"
 
 
 class Webhooks(Model):

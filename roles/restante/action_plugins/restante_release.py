@@ -32,6 +32,7 @@ class ActionModule(ActionBase):
                 "phase": {"type": "str", "choices": ["compare", "apply"], "required": True},
                 "bundle": {"type": "path", "required": True},
                 "secrets": {"type": "path"},
+                "authority": {"type": "path"},
                 "rollback": {"type": "bool", "default": False},
                 "wheelhouse": {"type": "str"},
                 "missing": {"type": "list", "elements": "str", "default": []},
@@ -51,7 +52,7 @@ class ActionModule(ActionBase):
         if not arguments["rollback"]:
             folder = Path(arguments["bundle"], "hosts", self._host)
             manifest = self._manifest(folder)
-            secrets = Secrets(self._host, arguments["secrets"], self._loader).resolve(manifest)
+            secrets = Secrets(self._host, arguments["secrets"], arguments["authority"], self._loader).resolve(manifest)
             digests = {path: hashlib.sha256(data).hexdigest() for path, data in secrets.items()}
             sent |= {"manifest": manifest, "secrets": digests}
             if phase == "apply" or self._task.check_mode:
@@ -131,11 +132,12 @@ class ActionModule(ActionBase):
 
 
 class Secrets:
-    """Resolves `file:PATH` and `env:NAME`. What it returns goes to the host and nowhere else."""
+    """Resolves `file:PATH`, `env:NAME` and `authority:FILE`. What it returns goes to the host and nowhere else."""
 
-    def __init__(self, host: str, folder: str | None, loader: Any) -> None:
+    def __init__(self, host: str, folder: str | None, authority: str | None, loader: Any) -> None:
         self.host, self.loader = host, loader
         self.folder = Path(folder or os.environ.get("RESTANTE_SECRETS_DIR") or Path.cwd())
+        self.authority = Path(authority or self.folder / "authority")
 
     def resolve(self, manifest: dict[str, Any]) -> dict[str, bytes]:
         return {path: self._bytes(path, entry["reference"]) for path, entry in manifest.get("secrets", {}).items()}
@@ -146,9 +148,9 @@ class Secrets:
             if name not in os.environ:
                 raise self._missing(path, reference, f"no variable {name} is set where the deploy runs")
             return os.environ[name].encode()
-        if kind != "file":
-            raise self._missing(path, reference, "a reference starts with file: or env:")
-        source = (self.folder / name).absolute()
+        if kind not in {"file", "authority"}:
+            raise self._missing(path, reference, "a reference starts with file:, env: or authority:")
+        source = ((self.authority if kind == "authority" else self.folder) / name).absolute()
         try:
             return Path(self.loader.get_real_file(str(source))).read_bytes()
         except (OSError, AnsibleError) as error:

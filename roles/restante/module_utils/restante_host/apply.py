@@ -10,7 +10,7 @@ from typing import Any
 from . import changes, deadman, diff, files, health, trees, trial, units
 from .changes import Step
 from .errors import FailedError, RefusedError
-from .manifest import Manifest, nothing
+from .manifest import Component, Manifest, nothing
 from .store import Store
 from .system import Host
 
@@ -73,6 +73,8 @@ def apply(
         if not step.changes.needed:
             return report
         store.stage(new, contents)
+        for component in _moved(step):
+            health.spare(host, component)
         _users(host, step.changes.users)
         # Started again or changed: either way it may close the door.
         report.confirm = FIREWALL in step.changes.touched | step.changes.idle
@@ -202,6 +204,11 @@ def _beside(step: Step) -> list[Path]:
     return beside
 
 
+def _moved(step: Step) -> list[Component]:
+    """Those that the change acts on, in the order in which they are applied."""
+    return [each for each in step.new.components if each.name in step.changes.touched | step.changes.idle]
+
+
 def _move(step: Step, beside: Sequence[Path], stay: frozenset[str], arm: Arm | None) -> None:
     """`stay`: units that leave the release and run on all the same, because they ran before it."""
     host, found = step.host, step.changes
@@ -212,12 +219,13 @@ def _move(step: Step, beside: Sequence[Path], stay: frozenset[str], arm: Arm | N
         step.store.give_back(gone)
     if any(path.startswith(units.FOLDER) for path in (*found.write, *found.prune)):
         units.reload_manager(host)
-    moved = [component for component in step.new.components if component.name in found.touched | found.idle]
+    moved = _moved(step)
     for component in moved:
         if arm and component.name == FIREWALL:
             arm(deadman.WHILE_APPLYING_S)
         units.act(host, component, touched=component.name in found.touched)
         health.wait(host, component)
+        health.settled(host, component)
     units.again(host, stay)
     health.steady(host, moved)
     if arm:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from . import units
-from .errors import FailedError
+from .errors import FailedError, RefusedError
 from .manifest import Component
 from .system import Host
 
@@ -13,6 +13,8 @@ DEADLINE = 15.0
 # Long enough for a program that dies at start, under systemd's default RestartSec of 100 ms, to have been restarted.
 STEADY = 1.5
 POLL = 0.1
+# A copy of a whole store to a member that had none: its own program gives up before.
+CLUSTER_LIMIT_S = 300
 
 
 def running(host: Host, component: Component) -> str | None:
@@ -29,6 +31,24 @@ def wait(host: Host, component: Component, deadline: float = DEADLINE) -> None:
         if given_up or host.system.now() >= end:
             raise FailedError(f"{problem}{units.journal(host, component.units)}", component.name)
         host.system.pause(POLL)
+
+
+def spare(host: Host, component: Component) -> None:
+    """Others take over what the component does for them. The program is the release's that serves: without one nobody depends on it."""
+    if not component.before or not host.path(component.before[0]).exists():
+        return
+    done = host.system.run(component.before, timeout=CLUSTER_LIMIT_S)
+    if done.code != 0:
+        raise RefusedError(f"{component.name}: {done.said}; nothing was changed on this host")
+
+
+def settled(host: Host, component: Component) -> None:
+    """The component takes its part among the other hosts again, which may take minutes: before that no further host is touched."""
+    if not component.settled:
+        return
+    done = host.system.run(component.settled, timeout=CLUSTER_LIMIT_S)
+    if done.code != 0:
+        raise FailedError(f"{done.said}{units.journal(host, component.units)}", component.name)
 
 
 def steady(host: Host, components: Sequence[Component], seconds: float = STEADY) -> None:

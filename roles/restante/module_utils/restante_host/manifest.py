@@ -53,6 +53,8 @@ class Component:
     commands: tuple[tuple[str, ...], ...] = ()
     running: tuple[str, ...] = ()
     listens: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    settled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,8 @@ def _component(entry: Mapping[str, Any]) -> Component:
         commands=_commands(entry.get("commands")),
         running=tuple(entry.get("running") or ()),
         listens=tuple(entry.get("listens") or ()),
+        before=tuple(entry.get("before") or ()),
+        settled=tuple(entry.get("settled") or ()),
     )
 
 

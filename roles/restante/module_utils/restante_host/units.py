@@ -28,7 +28,7 @@ class Unit:
 
     @property
     def up(self) -> bool:
-        return self.active == "active"
+        return self.active in {"active", "reloading"}
 
 
 def states(host: Host, names: Iterable[str]) -> dict[str, Unit]:

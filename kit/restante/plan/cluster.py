@@ -1,0 +1,136 @@
+"""A replicated store: PostgreSQL under Patroni, whose members agree over etcd who leads. Who they are, and how soon a dead leader is replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote
+
+from restante.plan.derived import Rule, Values
+from restante.spec.document import Path
+from restante.spec.model import Spec, Tier
+
+STORE_PORT = 5432
+ETCD_PORT = 2379
+ETCD_PEER_PORT = 2380
+PATRONI_PORT = 8008
+PORTS = {STORE_PORT: "PostgreSQL", ETCD_PORT: "etcd", ETCD_PEER_PORT: "etcd", PATRONI_PORT: "Patroni"}
+FEWEST = 3  # two of three agree; of two neither may decide alone
+
+ISSUER = "/etc/restante/identity"
+IDENTITIES = "/var/lib/restante/identity"
+_PATRONI, _ETCD, _LIBPQ = "Patroni, dynamic configuration", "etcd, tuning", "libpq, 34.1.2"
+
+
+def members(spec: Spec) -> dict[str, str]:
+    """Store hosts with the address under which the others reach them; empty where the store is not replicated."""
+    return {name: _address(spec, name) for name in spec.hosts_of(Tier.store)} if spec.store.replicated else {}
+
+
+def offices(spec: Spec) -> dict[str, str]:
+    """Post hosts with the address from which they come."""
+    return {name: _address(spec, name) for name in spec.hosts_of(Tier.post)} if spec.store.replicated else {}
+
+
+def _address(spec: Spec, name: str) -> str:
+    return getattr(spec.hosts[name], _family(spec) or "ipv4") or spec.hosts[name].addresses[0]
+
+
+def _family(spec: Spec) -> str | None:
+    """The one that all of them have."""
+    hosts = [spec.hosts[name] for tier in (Tier.store, Tier.post) for name in spec.hosts_of(tier)]
+    return next((family for family in ("ipv4", "ipv6") if all(getattr(host, family) for host in hosts)), None)
+
+
+def identities(spec: Spec, host: str) -> list[str]:
+    """Users of a host that prove by certificate who they are."""
+    tiers = spec.hosts[host].tiers
+    if not spec.store.replicated:
+        return []
+    return ["etcd", "postgres"] * (Tier.store in tiers) + ["restante-post"] * (Tier.post in tiers)
+
+
+def name(spec: Spec, host: str) -> str:
+    """What the host's certificates are for, beside its addresses."""
+    return f"{host}.{spec.domain}"
+
+
+def url(spec: Spec, values: Mapping[str, int]) -> str:
+    """The post office tries them in turn until one takes writes. Both ends show a certificate for their address."""
+    own = f"{IDENTITIES}/restante-post"
+    parameters = {
+        "target_session_attrs": "read-write",
+        "connect_timeout": values["store.connect_timeout"],
+        "tcp_user_timeout": values["store.let_go"] * 1000,
+        "sslmode": "verify-full",
+        "sslrootcert": f"{ISSUER}/root.pem",
+        "sslcert": f"{own}/cert.pem",
+        "sslkey": f"{own}/key.pem",
+    }
+    hosts = ",".join(f"{join(address)}:{STORE_PORT}" for address in members(spec).values())
+    return f"postgresql://restante@{hosts}/restante?" + "&".join(f"{k}={quote(str(v))}" for k, v in parameters.items())
+
+
+def join(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def derive(spec: Spec, values: Values) -> list[Rule]:
+    """Fill in how soon what is noticed; returns its part of the chain."""
+    if not spec.store.replicated:
+        return []
+    ttl = values.add("cluster.ttl", 20, "s", "So long after its last word a leader counts as dead: the smallest that Patroni takes.",
+        risk="longer, and mail waits longer in Postfix after a power cut", source=f"{_PATRONI}: ttl", spec_key="store.engine")  # fmt: skip
+    wait = values.add("cluster.loop_wait", 5, "s", "The leader gives word so often.",
+        risk="longer than the rule allows, and a slow etcd demotes a healthy leader", source=f"{_PATRONI}: loop_wait", spec_key="store.engine")  # fmt: skip
+    retry = values.add("cluster.retry_timeout", 5, "s", "So long etcd or PostgreSQL may not answer until a leader steps down.",
+        risk="too short takes a pause for a partition", source=f"{_PATRONI}: retry_timeout", spec_key="store.engine")  # fmt: skip
+    beat = values.add("etcd.heartbeat", 200, "ms", "Members of one site, and disks that others write to as well.",
+        risk="too short, and a slow fdatasync starts an election", source=f"{_ETCD}: heartbeat-interval", spec_key="store.engine")  # fmt: skip
+    values.add("etcd.election", 10 * beat, "ms", "Ten heartbeats, as etcd advises.",
+        risk="too short, and elections do not end", source=f"{_ETCD}: election-timeout", spec_key="store.engine")  # fmt: skip
+    values.add("store.connect_timeout", 3, "s", "A member that is away costs a post office so much before it asks the next.",
+        risk="too long adds to every failover", source=f"{_LIBPQ}: connect_timeout", spec_key="store.engine")  # fmt: skip
+    gone = values.add("store.let_go", 10, "s", "A connection on which a dead leader owes an answer is let go.",
+        risk="the kernel's own patience is 15 minutes", source=f"{_LIBPQ}: tcp_user_timeout", spec_key="store.engine")  # fmt: skip
+    _identity(values)
+    return [
+        Rule("leader-outlives-a-slow-etcd", "cluster.loop_wait + two of cluster.retry_timeout", wait + 2 * retry, "cluster.ttl", ttl,
+            "a leader must be able to try twice before its word runs out", "lower cluster.retry_timeout", "overrides.values.cluster.retry_timeout", strict=False),
+        Rule("dead-leader-let-go", "store.let_go", gone, "cluster.ttl", ttl,
+            "a post office must be free to ask the new leader as soon as there is one", "lower store.let_go", "overrides.values.store.let_go"),
+    ]  # fmt: skip
+
+
+def _identity(values: Values) -> None:
+    source = "RFC 5280 has no revocation that hosts without a network outside could ask for: short lives take its place"
+    life = values.add("identity.lifetime", 7, "days", "A host's certificate for the others lives so long.",
+        risk="longer, and a stolen key serves longer", source=source, spec_key="store.engine")  # fmt: skip
+    values.add("identity.renew_before", 12 * life, "h", "It is renewed when half of its life is over: days to notice that nobody does.",
+        risk="too late, and one missed renewal parts the hosts", source="arithmetic", spec_key="store.engine")  # fmt: skip
+    values.add("identity.look", 12, "h", "Its age is looked at so often.",
+        risk="too seldom, and a renewal comes late", source="arithmetic", spec_key="store.engine")  # fmt: skip
+    values.add("identity.issuer_warning", 60, "days", "A host's issuer lives a year, and each deploy renews it in its second half; this is two months before its end.",
+        risk="it ends, and the hosts part", source="arithmetic", spec_key="store.engine")  # fmt: skip
+
+
+def problems(spec: Spec) -> Iterator[tuple[Path, str]]:
+    """What does not fit together, each with its place."""
+    stores = spec.hosts_of(Tier.store)
+    if len(stores) < FEWEST:
+        yield (
+            ("store", "engine"),
+            f"a cluster needs {FEWEST} hosts of the tier store to outvote one that is away, and there are {len(stores)}; "
+            "add hosts, or set engine: postgresql, which takes one",
+        )
+    if len({spec.hosts[name].os for name in stores}) > 1:
+        first = spec.hosts[stores[0]].os.value
+        other = next(name for name in stores if spec.hosts[name].os.value != first)
+        yield (
+            ("hosts", other, "os"),
+            f"{stores[0]} runs {first}: members of a cluster copy each other's files, so all need the same release",
+        )
+    if stores and _family(spec) is None:
+        yield (
+            ("hosts", stores[0]),
+            "store and post hosts have no address family in common; give each of them an ipv4, or each an ipv6",
+        )

@@ -1,0 +1,83 @@
+"""What a deploy runs on a member: `spare` before it changes the host, `settle` after; `status` for people and machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+from restante.errors import FoundError, InputError, RestanteError
+from restante.server.cluster.peers import Peers
+from restante.server.cluster.settings import ClusterSettings, load
+from restante.server.cluster.view import View
+
+POLL_S = 0.5
+# A copy of a large store takes its time; what is reached here is a member that does not come at all.
+SETTLE_S = 240
+MOVE_S = 60
+
+
+def spare(settings: ClusterSettings, component: str) -> str:
+    """The component is about to be changed here: the others can do without it, and lead. Raises FoundError when they cannot."""
+    if not (settings.data / "PG_VERSION").exists():
+        return "this member holds nothing yet"
+    peers = Peers(settings)
+    view = peers.view()
+    if why := view.missed():
+        raise FoundError(f"{settings.own} cannot be spared: {why}")
+    if component == "etcd" or view.leader is None or view.leader.name != settings.own or view.synchronous is None:
+        return "nothing to hand over"
+    heir = view.synchronous.name
+    peers.switch_over(settings.own, heir)
+    _until(peers, lambda now: None if now.leader and now.leader.name == heir else f"{heir} does not lead", MOVE_S)
+    return f"{heir} leads now"
+
+
+def settle(settings: ClusterSettings, component: str) -> str:
+    """The component was changed here: wait until it is one of the cluster again. Raises FoundError when it does not come."""
+    peers = Peers(settings)
+    view = _until(peers, View.etcd_unsettled if component == "etcd" else View.unsettled, SETTLE_S)
+    if view.too_few:
+        return "too few members are there to agree: this one waits for the others"
+    if component == "patroni" and peers.share():
+        return "settled; the settings that members share were brought up to date"
+    return "settled"
+
+
+def status(settings: ClusterSettings) -> str:
+    view = Peers(settings).view()
+    return json.dumps({"etcd": view.etcd, "paused": view.paused, "members": [asdict(each) for each in view.members.values()]})
+
+
+def _until(peers: Peers, missing: Callable[[View], str | None], limit_s: float) -> View:
+    """The first view that lacks nothing; raises FoundError with what the last one lacked."""
+    end = time.monotonic() + limit_s
+    while why := missing(view := peers.view()):
+        if time.monotonic() > end:
+            raise FoundError(f"{why}, {limit_s:g} s after the change; journalctl -u patroni -u etcd says more")
+        time.sleep(POLL_S)
+    return view
+
+
+def run() -> None:
+    """Entry point."""
+    try:
+        match sys.argv[1:]:
+            case ["spare", ("etcd" | "patroni") as component]:
+                said = spare(load(), component)
+            case ["settle", ("etcd" | "patroni") as component]:
+                said = settle(load(), component)
+            case ["status"]:
+                said = status(load())
+            case words:
+                raise InputError(f"cluster {' '.join(words)} is nothing to do; accepted: spare|settle etcd|patroni, status")
+        sys.stdout.write(f"{said}\n")
+    except RestanteError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    run()
