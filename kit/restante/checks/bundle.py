@@ -92,6 +92,14 @@ class Bundle:
         office = self.plan["mail"] and any(route["path"] == "/v1/" for route in self.plan["routes"])
         return own | ({"sse", "longpoll"} if office else set())
 
+    def certificates(self, name: str) -> dict[str, int]:
+        """What the host shows the others, and its issuer -> seconds that each must have left: below that nobody renews it."""
+        if name not in self.plan["authority"]:
+            return {}
+        late = (self.value("identity.renew_before") - 2 * self.value("identity.look")) * 3600
+        leaves = {f"/var/lib/restante/identity/{user}/cert.pem": late for user in self.plan["authority"][name]["users"]}
+        return {**leaves, "/etc/restante/identity/host.pem": self.value("identity.issuer_warning") * 86400}
+
     def question(self, name: str) -> dict[str, Any]:
         """What the collector is asked."""
         components = self.components(name)
@@ -105,7 +113,9 @@ class Bundle:
             "nginx": "nginx" in components,
             "firewall": "nftables" in components,
             "postfix": "postfix" in components,
-            "postgresql": "postgresql" in components,
+            "postgresql": not components.keys().isdisjoint({"postgresql", "patroni"}),
+            "cluster": "cluster" in components,
+            "certificates": self.certificates(name),
             "post": "post" in components,
         }
 

@@ -121,6 +121,22 @@ def office() -> dict[str, Any]:
         return {"status": str(error)}
 
 
+def cluster() -> dict[str, Any]:
+    """What this member knows of all."""
+    said = run("/usr/local/lib/restante/cluster", "status")
+    try:
+        return dict(json.loads(said))
+    except ValueError:
+        return {"said": said}
+
+
+def certificates(wanted: dict[str, int]) -> dict[str, str]:
+    """Path -> what openssl says of the seconds that it must have left."""
+    return {
+        path: run("openssl", "x509", "-in", path, "-noout", "-checkend", str(left)) for path, left in wanted.items()
+    }
+
+
 def backups(directory: str | None) -> list[float]:
     """When each was made; it is one once it is described."""
     found = glob.glob(f"{glob.escape(directory)}/*.json") if directory else []
@@ -146,6 +162,8 @@ def main(ask: dict[str, Any]) -> dict[str, Any]:
         "workers": workers() if ask["nginx"] else [],
         "postfix": postfix() if ask["postfix"] else {},
         "postgresql": postgresql() if ask["postgresql"] else {},
+        "certificates": certificates(ask["certificates"]),
+        "cluster": cluster() if ask["cluster"] else {},
         "backups": backups(ask["backup"]),
         "now": time.time(),
         "office": office() if ask["post"] else {},

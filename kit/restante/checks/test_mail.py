@@ -128,6 +128,40 @@ def test_durable(facts: dict[str, Any]) -> None:
         expect(f"{name} of PostgreSQL", value, facts["postgresql"].get(name))
 
 
+@check(id="store-member-durable", cause=7, key="store", component="patroni")
+def test_member_durable(facts: dict[str, Any]) -> None:
+    """What the running engine says, not its files: this one may lead in the next minute."""
+    for name, value in DURABLE.items():
+        expect(f"{name} of PostgreSQL", value, facts["postgresql"].get(name))
+
+
+@check(id="cluster-whole", cause=7, key="store", component="cluster")
+def test_cluster(bundle: Bundle, facts: dict[str, Any], host_name: str) -> None:
+    """As this member knows it: one leads, one has every commit, all follow, and etcd is healthy on each."""
+    found, names = facts["cluster"], bundle.with_component("cluster")
+    if "members" not in found:
+        raise Expected("a member that answers", found["said"])
+    expect("etcd is healthy on", sorted(names), sorted(name for name, good in found["etcd"].items() if good))
+    roles = {each["name"]: each["role"] for each in found["members"] if each["state"] in {"running", "streaming"}}
+    expect("members that serve or follow", sorted(names), sorted(roles))
+    expect("members that lead", 1, list(roles.values()).count("leader"))
+    expect("members that have every commit", 1, list(roles.values()).count("sync_standby"))
+    own = next(each for each in found["members"] if each["name"] == host_name)
+    expect(
+        "its timeline is the leader's",
+        {own["timeline"]},
+        {e["timeline"] for e in found["members"] if e["role"] == "leader"},
+    )
+    expect("automatic failover is paused", False, found["paused"])
+
+
+@check(id="identity-fresh", cause=4, key="store.engine", component="identity")
+def test_identity(facts: dict[str, Any]) -> None:
+    """The certificates for the other hosts renew themselves."""
+    for path, said in facts["certificates"].items():
+        expect(f"{path} is renewed in time", "Certificate will not expire", said.strip())
+
+
 @check(id="post-office-ready", cause=7, key="store", component="post")
 def test_office(bundle: Bundle, facts: dict[str, Any]) -> None:
     """It says so itself, and its connection to the store commits durably (SQLite: per connection, so only it can tell)."""

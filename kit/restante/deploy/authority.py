@@ -52,7 +52,10 @@ def _serves(path: Path, names: Sequence[str]) -> bool:
     except x509.ExtensionNotFound:
         allowed = None
     left = issuer.not_valid_after_utc - datetime.now(UTC)
-    return left > (issuer.not_valid_after_utc - issuer.not_valid_before_utc) / 2 and allowed in (None, _permitted(names))
+    return left > (issuer.not_valid_after_utc - issuer.not_valid_before_utc) / 2 and allowed in (
+        None,
+        _permitted(names),
+    )
 
 
 def _issuer(folder: Path, name: str, names: Sequence[str]) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:

@@ -81,7 +81,8 @@ def deploy(
 ) -> Outcome:
     """Apply `bundle`.
 
-    `trusted`: folder of the authority that hosts believe (default: `authority` below `secrets`). `prefix` is put before ansible-playbook. `environment` is added to ours: what `env:` references of secrets name.
+    `trusted`: folder of the authority that hosts believe (default: `authority` below `secrets`). `prefix` is put before
+    ansible-playbook. `environment` is added to ours: what `env:` references of secrets name.
     `output` gets the lines for people (default: stdout).
     """
     bundle = bundle.resolve()
@@ -91,8 +92,8 @@ def deploy(
     variables["restante_authority"] = str(trusted)
     if not (check or rollback):
         wanted = json.loads((bundle / "plan.json").read_text()).get("authority", {})
-        for line in authority.ensure(trusted, {name: wanted[name] for name in hosts if name in wanted}):
-            print(line, file=output)  # noqa: T201 - beside what Ansible prints
+        for line in authority.ensure(trusted, {name: wanted[name]["names"] for name in hosts if name in wanted}):
+            print(line, file=output)
         variables["restante_wheelhouse"] = str(wheelhouse.prepare(bundle))
     settings = dict(environment or {})
     if ssh_config:

@@ -1,4 +1,4 @@
-"""A replicated store: PostgreSQL under Patroni, whose members agree over etcd who leads. Who they are, and how soon a dead leader is replaced."""
+"""A replicated store: PostgreSQL under Patroni, whose members agree over etcd who leads. Who they are, and how soon one is replaced."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ STORE_PORT = 5432
 ETCD_PORT = 2379
 ETCD_PEER_PORT = 2380
 PATRONI_PORT = 8008
-PORTS = {STORE_PORT: "PostgreSQL", ETCD_PORT: "etcd", ETCD_PEER_PORT: "etcd", PATRONI_PORT: "Patroni"}
 FEWEST = 3  # two of three agree; of two neither may decide alone
 
 ISSUER = "/etc/restante/identity"
 IDENTITIES = "/var/lib/restante/identity"
 _PATRONI, _ETCD, _LIBPQ = "Patroni, dynamic configuration", "etcd, tuning", "libpq, 34.1.2"
+
+
+def ports() -> dict[int | str, str]:
+    """What listens on a member, and whose it is."""
+    return {STORE_PORT: "PostgreSQL", ETCD_PORT: "etcd", ETCD_PEER_PORT: "etcd", PATRONI_PORT: "Patroni"}
 
 
 def members(spec: Spec) -> dict[str, str]:
@@ -78,39 +82,43 @@ def derive(spec: Spec, values: Values) -> list[Rule]:
     """Fill in how soon what is noticed; returns its part of the chain."""
     if not spec.store.replicated:
         return []
-    ttl = values.add("cluster.ttl", 20, "s", "So long after its last word a leader counts as dead: the smallest that Patroni takes.",
-        risk="longer, and mail waits longer in Postfix after a power cut", source=f"{_PATRONI}: ttl", spec_key="store.engine")  # fmt: skip
-    wait = values.add("cluster.loop_wait", 5, "s", "The leader gives word so often.",
-        risk="longer than the rule allows, and a slow etcd demotes a healthy leader", source=f"{_PATRONI}: loop_wait", spec_key="store.engine")  # fmt: skip
-    retry = values.add("cluster.retry_timeout", 5, "s", "So long etcd or PostgreSQL may not answer until a leader steps down.",
-        risk="too short takes a pause for a partition", source=f"{_PATRONI}: retry_timeout", spec_key="store.engine")  # fmt: skip
+    key = "store.engine"
+    values.add("cluster.ttl", 20, "s", "So long after its last word a leader counts as dead: the smallest that Patroni takes.",
+        risk="longer, and mail waits longer in Postfix after a power cut", source=f"{_PATRONI}: ttl", spec_key=key)  # fmt: skip
+    values.add("cluster.loop_wait", 5, "s", "The leader gives word so often.",
+        risk="too long, and a slow etcd demotes a healthy leader", source=f"{_PATRONI}: loop_wait", spec_key=key)  # fmt: skip
+    values.add("cluster.retry_timeout", 5, "s", "So long etcd or PostgreSQL may not answer until a leader steps down.",
+        risk="too short takes a pause for a partition", source=f"{_PATRONI}: retry_timeout", spec_key=key)  # fmt: skip
     beat = values.add("etcd.heartbeat", 200, "ms", "Members of one site, and disks that others write to as well.",
-        risk="too short, and a slow fdatasync starts an election", source=f"{_ETCD}: heartbeat-interval", spec_key="store.engine")  # fmt: skip
+        risk="too short, and a slow fdatasync starts an election", source=f"{_ETCD}: heartbeat-interval", spec_key=key)  # fmt: skip
     values.add("etcd.election", 10 * beat, "ms", "Ten heartbeats, as etcd advises.",
-        risk="too short, and elections do not end", source=f"{_ETCD}: election-timeout", spec_key="store.engine")  # fmt: skip
+        risk="too short, and elections do not end", source=f"{_ETCD}: election-timeout", spec_key=key)  # fmt: skip
     values.add("store.connect_timeout", 3, "s", "A member that is away costs a post office so much before it asks the next.",
-        risk="too long adds to every failover", source=f"{_LIBPQ}: connect_timeout", spec_key="store.engine")  # fmt: skip
-    gone = values.add("store.let_go", 10, "s", "A connection on which a dead leader owes an answer is let go.",
-        risk="the kernel's own patience is 15 minutes", source=f"{_LIBPQ}: tcp_user_timeout", spec_key="store.engine")  # fmt: skip
+        risk="too long adds to every failover", source=f"{_LIBPQ}: connect_timeout", spec_key=key)  # fmt: skip
+    values.add("store.let_go", 10, "s", "A connection on which a dead leader owes an answer is let go.",
+        risk="the kernel's own patience is 15 minutes", source=f"{_LIBPQ}: tcp_user_timeout", spec_key=key)  # fmt: skip
     _identity(values)
-    return [
-        Rule("leader-outlives-a-slow-etcd", "cluster.loop_wait + two of cluster.retry_timeout", wait + 2 * retry, "cluster.ttl", ttl,
-            "a leader must be able to try twice before its word runs out", "lower cluster.retry_timeout", "overrides.values.cluster.retry_timeout", strict=False),
-        Rule("dead-leader-let-go", "store.let_go", gone, "cluster.ttl", ttl,
-            "a post office must be free to ask the new leader as soon as there is one", "lower store.let_go", "overrides.values.store.let_go"),
-    ]  # fmt: skip
+    return list(_rules(values))
 
 
 def _identity(values: Values) -> None:
-    source = "RFC 5280 has no revocation that hosts without a network outside could ask for: short lives take its place"
+    key, source = "store.engine", "hosts without a way out can ask nobody for revocations: short lives take their place"
     life = values.add("identity.lifetime", 7, "days", "A host's certificate for the others lives so long.",
-        risk="longer, and a stolen key serves longer", source=source, spec_key="store.engine")  # fmt: skip
+        risk="longer, and a stolen key serves longer", source=source, spec_key=key)  # fmt: skip
     values.add("identity.renew_before", 12 * life, "h", "It is renewed when half of its life is over: days to notice that nobody does.",
-        risk="too late, and one missed renewal parts the hosts", source="arithmetic", spec_key="store.engine")  # fmt: skip
+        risk="too late, and one missed renewal parts the hosts", source="arithmetic", spec_key=key)  # fmt: skip
     values.add("identity.look", 12, "h", "Its age is looked at so often.",
-        risk="too seldom, and a renewal comes late", source="arithmetic", spec_key="store.engine")  # fmt: skip
-    values.add("identity.issuer_warning", 60, "days", "A host's issuer lives a year, and each deploy renews it in its second half; this is two months before its end.",
-        risk="it ends, and the hosts part", source="arithmetic", spec_key="store.engine")  # fmt: skip
+        risk="too seldom, and a renewal comes late", source="arithmetic", spec_key=key)  # fmt: skip
+    values.add("identity.issuer_warning", 60, "days", "A host's issuer lives a year; a deploy in its second half renews it.",
+        risk="it ends, and the hosts part", source="arithmetic", spec_key=key)  # fmt: skip
+
+
+def _rules(values: Values) -> Iterator[Rule]:
+    ttl, retry = values["cluster.ttl"], "cluster.retry_timeout"
+    yield Rule("leader-outlives-a-slow-etcd", f"cluster.loop_wait + 2 x {retry}", values["cluster.loop_wait"] + 2 * values[retry], "cluster.ttl", ttl,
+        "a leader must be able to try twice before its word runs out", f"lower {retry}", f"overrides.values.{retry}", strict=False)  # fmt: skip
+    yield Rule("dead-leader-let-go", "store.let_go", values["store.let_go"], "cluster.ttl", ttl,
+        "a post office must be free to ask the new leader as soon as there is one", "lower store.let_go", "overrides.values.store.let_go")  # fmt: skip
 
 
 def problems(spec: Spec) -> Iterator[tuple[Path, str]]:

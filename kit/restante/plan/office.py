@@ -73,15 +73,20 @@ def _backup(spec: Spec, values: Mapping[str, Derived], host: str) -> dict[str, l
     return {"backup": [Setting("directory", spec.store.backup.directory), Setting("stale_after_s", stale.value, stale)]}
 
 
+def engine(spec: Spec) -> str:
+    """To the post office a cluster is PostgreSQL too."""
+    return "sqlite" if spec.store.engine == "sqlite" else "postgresql"
+
+
 def _store(spec: Spec, values: Mapping[str, Derived]) -> list[Setting]:
-    engine = Setting("engine", "sqlite" if spec.store.engine == "sqlite" else "postgresql")
-    if spec.store.engine == "sqlite":
-        return [engine, Setting("path", SQLITE)]
+    made = Setting("engine", engine(spec))
+    if engine(spec) == "sqlite":
+        return [made, Setting("path", SQLITE)]
     if spec.store.url:
-        return [engine, Setting("url_file", f"{CREDENTIALS}/store-url")]
+        return [made, Setting("url_file", f"{CREDENTIALS}/store-url")]
     if spec.store.replicated:
-        return [engine, Setting("url", cluster.url(spec, {key: each.value for key, each in values.items()}))]
-    return [engine, Setting("url", _url(spec)), Setting("password_file", f"{CREDENTIALS}/store-password")]
+        return [made, Setting("url", cluster.url(spec, {key: each.value for key, each in values.items()}))]
+    return [made, Setting("url", _url(spec)), Setting("password_file", f"{CREDENTIALS}/store-password")]
 
 
 def _url(spec: Spec) -> str:

@@ -46,8 +46,9 @@ def ports(spec: Spec, host: str) -> dict[int | str, str]:
     """TCP ports that mail takes on a host, and whose they are."""
     tiers = spec.hosts[host].tiers
     found: dict[int | str, str] = {SMTP_PORT: "Postfix", HTTP_PORT: "the post office"} if Tier.post in tiers else {}
-    store = cluster.PORTS if spec.store.replicated else {STORE_PORT: "PostgreSQL"}
-    return {**found, **(store if Tier.store in tiers else {})}
+    if Tier.store in tiers:
+        found |= cluster.ports() if spec.store.replicated else {STORE_PORT: "PostgreSQL"}
+    return found
 
 
 def store_host(spec: Spec) -> str | None:

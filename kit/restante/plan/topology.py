@@ -146,11 +146,13 @@ def openings(spec: Spec, name: str, routes: tuple[RoutePlan, ...]) -> tuple[Open
     if Tier.post in host.tiers:
         found.append(Opening(post.SMTP_PORT, "", "mail"))
     if Tier.store in host.tiers:
-        found += [Opening(cluster.STORE_PORT, address, f"store of {name}") for name, address in post.store_clients(spec)]
         found += [
-            Opening(port, address, f"{program} of the cluster, for {other}")
+            Opening(cluster.STORE_PORT, address, f"store of {name}") for name, address in post.store_clients(spec)
+        ]
+        found += [
+            Opening(int(port), address, f"{program} of the cluster, for {other}")
             for other, address in cluster.members(spec).items() if other != name
-            for port, program in cluster.PORTS.items()
+            for port, program in cluster.ports().items()
         ]  # fmt: skip
     for port in sorted({up.port for route in routes for up in route.upstreams if up.host == name and up.port}):
         found += [Opening(port, address, f"upstream of {edge}") for edge, address in _edge_addresses(spec)]

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from restante import resources
-from restante.plan import backup, cluster, post
+from restante.plan import backup, cluster, office, post
 from restante.plan.build import Plan
 from restante.render import inventory
 from restante.render.host import identity, render_host
@@ -53,8 +53,12 @@ def plan_document(plan: Plan) -> dict[str, object]:
         "firewall": spec.firewall.enabled,
         "mail": _mail(plan),
         "authority": {
-            name: [cluster.name(spec, name), *plan.hosts[name].host.addresses]
-            for name in spec.hosts if cluster.identities(spec, name)
+            name: {
+                "names": [cluster.name(spec, name), *plan.hosts[name].host.addresses],
+                "users": cluster.identities(spec, name),
+            }
+            for name in spec.hosts
+            if cluster.identities(spec, name)
         },
         "waivers": [waiver.model_dump() for waiver in spec.waivers],
         "hosts": {
@@ -81,7 +85,7 @@ def _mail(plan: Plan) -> dict[str, object] | None:
     return {
         "domains": inboxes.domains,
         "predefined": post.predefined(inboxes),
-        "engine": plan.spec.store.engine,
+        "engine": office.engine(plan.spec),
         "server": plan.server,
         "http": {name: post.http_addresses(plan.spec, name) for name, host in plan.hosts.items() if host.is_post},
     }

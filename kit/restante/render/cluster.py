@@ -34,7 +34,12 @@ def _member(plan: Plan, host: HostPlan) -> dict[str, Any]:
         "own": host.name, "members": members, "etcd_port": cluster.ETCD_PORT, "patroni_port": cluster.PATRONI_PORT,
         "identity": own, "root": f"{cluster.ISSUER}/root.pem", "data": data, "settings": settings,
     }  # fmt: skip
-    tls = {"sslmode": "verify-full", "sslcert": f"{own}/cert.pem", "sslkey": f"{own}/key.pem", "sslrootcert": document["root"]}
+    tls = {
+        "sslmode": "verify-full",
+        "sslcert": f"{own}/cert.pem",
+        "sslkey": f"{own}/key.pem",
+        "sslrootcert": document["root"],
+    }
     return {
         "own": cluster.join(members[host.name]),
         "members": {name: cluster.join(address) for name, address in members.items()},

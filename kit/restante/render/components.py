@@ -78,7 +78,7 @@ def etcd(plan: Plan, host: HostPlan) -> Component:
     )  # fmt: skip
 
 
-def patroni(plan: Plan, host: HostPlan) -> Component:
+def patroni(_: Plan) -> Component:
     return Component(
         "patroni", "", units=("patroni.service",), change="restart", running=_environment("patroni.service"),
         # `patroni --validate-config` would want the other members to answer already.
@@ -88,8 +88,16 @@ def patroni(plan: Plan, host: HostPlan) -> Component:
     )  # fmt: skip
 
 
+def cluster_programs(_: Plan) -> Component:
+    """Apart from Patroni, which a new release of the kit's own code need not restart."""
+    return Component("cluster", "", settled=(f"{LIBRARY}/cluster", "settle", "patroni"))
+
+
 def _member(component: str) -> dict[str, Any]:
-    return {"before": (f"{LIBRARY}/cluster", "spare", component), "settled": (f"{LIBRARY}/cluster", "settle", component)}
+    return {
+        "before": (f"{LIBRARY}/cluster", "spare", component),
+        "settled": (f"{LIBRARY}/cluster", "settle", component),
+    }
 
 
 def space(_: Plan) -> Component:
@@ -170,7 +178,7 @@ def of_host(plan: Plan, host: HostPlan) -> list[Component]:
     found += [command(plan)] if host.has_verbs else []
     found += [identity(plan)] if cluster.identities(plan.spec, host.name) else []
     if host.is_store:
-        member = [etcd(plan, host), patroni(plan, host)]
+        member = [etcd(plan, host), patroni(plan), cluster_programs(plan)]
         found += [*(member if plan.spec.store.replicated else [postgresql(plan, host)]), space(plan)]
     found += [sockets(plan), post(plan), postfix(plan, host), queue(plan)] if host.is_post else []
     found += [wal(plan)] if backed_up and host.is_store else []

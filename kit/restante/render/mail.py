@@ -42,7 +42,9 @@ def _store(plan: Plan, host: HostPlan) -> dict[str, Any]:
     version, replicated = host.target.postgresql, plan.spec.store.replicated
     return {
         "store_data": post.store_data(plan.spec, version),
-        "store_units": "patroni.service" if replicated else f"postgresql@{version}-main.service restante-store-setup.service",
+        "store_units": "patroni.service"
+        if replicated
+        else f"postgresql@{version}-main.service restante-store-setup.service",
         "store_addresses": ", ".join(("localhost", *host.host.addresses)),
         "store_port": cluster.STORE_PORT,
         "store_clients": post.store_clients(plan.spec),

@@ -86,6 +86,8 @@ class PostOffice:
         loop = asyncio.get_running_loop()
         tasks: list[asyncio.Task[None]] = []
         try:
+            if self._map:
+                await asyncio.to_thread(self._map.begin)
             await self._start_store()
             if self._stop.is_set():
                 return

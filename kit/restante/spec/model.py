@@ -372,7 +372,8 @@ class Store(Model):
     """Where mail is kept."""
 
     engine: Literal["sqlite", "postgresql", "postgresql-ha"] = "sqlite"
-    """sqlite: on the one post host there is; postgresql: on a store host, or wherever url leads; postgresql-ha: on three or more store hosts, any one of which may be away."""
+    """sqlite: on the one post host there is; postgresql: on a store host, or wherever url leads; postgresql-ha:
+    on three or more store hosts, any one of which may be away."""
     url: Reference | None = None
     """An external PostgreSQL instead of a store host: postgresql://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full."""
     password: Reference | None = None
@@ -394,7 +395,9 @@ class Store(Model):
                 f"{given[0]} is for PostgreSQL, and the engine is sqlite; set engine: postgresql, or leave it out"
             )
         if self.replicated and given:
-            raise refuse(f"the hosts of a cluster know each other by certificate, so {given[0]} has no use; leave it out")
+            raise refuse(
+                f"the hosts of a cluster know each other by certificate, so {given[0]} has no use; leave it out"
+            )
         if self.replicated and "backup" in self.model_fields_set and self.backup.enabled:
             raise refuse(
                 "the kit makes no backups of a cluster yet: leave backup out, and back up as docs/how-to/back-up-and-restore.md says"

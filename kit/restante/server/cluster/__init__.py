@@ -1,1 +1,1 @@
-"""This host's member of a replicated store, as a deploy and `restante status` ask about it."""
+"""One member of a replicated store, as a deploy and `restante status` ask about it."""

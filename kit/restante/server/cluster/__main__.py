@@ -48,7 +48,9 @@ def settle(settings: ClusterSettings, component: str) -> str:
 
 def status(settings: ClusterSettings) -> str:
     view = Peers(settings).view()
-    return json.dumps({"etcd": view.etcd, "paused": view.paused, "members": [asdict(each) for each in view.members.values()]})
+    return json.dumps(
+        {"etcd": view.etcd, "paused": view.paused, "members": [asdict(each) for each in view.members.values()]}
+    )
 
 
 def _until(peers: Peers, missing: Callable[[View], str | None], limit_s: float) -> View:
@@ -72,7 +74,9 @@ def run() -> None:
             case ["status"]:
                 said = status(load())
             case words:
-                raise InputError(f"cluster {' '.join(words)} is nothing to do; accepted: spare|settle etcd|patroni, status")
+                raise InputError(
+                    f"cluster {' '.join(words)} is nothing to do; accepted: spare|settle etcd|patroni, status"
+                )
         sys.stdout.write(f"{said}\n")
     except RestanteError as error:
         sys.stderr.write(f"{error}\n")

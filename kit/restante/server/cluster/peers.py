@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+import urllib3
 
 from restante.errors import FoundError
 from restante.server.cluster.settings import ClusterSettings
 from restante.server.cluster.view import View, members
 
 LIMIT_S = 5
+SWITCHOVER_LIMIT_S = 60
 
 
 class Peers:
@@ -22,8 +22,9 @@ class Peers:
 
     def __init__(self, settings: ClusterSettings) -> None:
         self.settings = settings
-        self._trust = ssl.create_default_context(cafile=str(settings.root))
-        self._trust.load_cert_chain(settings.identity / "cert.pem", settings.identity / "key.pem")
+        trust = ssl.create_default_context(cafile=str(settings.root))
+        trust.load_cert_chain(settings.identity / "cert.pem", settings.identity / "key.pem")
+        self._pool = urllib3.PoolManager(ssl_context=trust, retries=False)
 
     def view(self) -> View:
         """What is known now; members that do not answer are missing from it."""
@@ -37,55 +38,51 @@ class Peers:
 
     def switch_over(self, leader: str, candidate: str) -> None:
         """Raises FoundError with Patroni's own words when it refuses."""
-        self._ask(leader, "/switchover", {"leader": leader, "candidate": candidate}, "POST", limit_s=60)
+        self._patroni(leader, "POST", "/switchover", {"leader": leader, "candidate": candidate}, SWITCHOVER_LIMIT_S)
 
     def share(self) -> bool:
-        """Bring the shared settings up to date; whether they were not."""
-        known = self._ask(self.settings.own, "/config")
+        """Bring the settings that members share up to date; whether they were not."""
+        known = self._patroni(self.settings.own, "GET", "/config").json()
         if _holds(known, self.settings.settings):
             return False
-        self._ask(self.settings.own, "/config", self.settings.settings, "PATCH")
+        self._patroni(self.settings.own, "PATCH", "/config", self.settings.settings)
         return True
 
     def _cluster(self, name: str) -> dict[str, Any] | None:
         try:
-            return self._ask(name, "/cluster")
-        except FoundError:
+            return dict(self._patroni(name, "GET", "/cluster").json())
+        except (FoundError, ValueError):
             return None
 
     def _etcd_is_healthy(self, address: str) -> bool | None:
         """None where nothing answers."""
-        url = f"https://{_join(address)}:{self.settings.etcd_port}/health"
         try:
-            with urllib.request.urlopen(url, timeout=LIMIT_S, context=self._trust) as answer:
-                return str(json.load(answer).get("health")).lower() == "true"
-        except (urllib.error.HTTPError, ValueError):
-            return False
-        except OSError:
+            answer = self._pool.request(
+                "GET", f"https://{_join(address)}:{self.settings.etcd_port}/health", timeout=LIMIT_S
+            )
+        except urllib3.exceptions.HTTPError:
             return None
+        return answer.status == 200
 
-    def _ask(
-        self, name: str, path: str, body: Mapping[str, Any] | None = None, method: str = "GET", limit_s: float = LIMIT_S
-    ) -> dict[str, Any]:
+    def _patroni(
+        self, name: str, method: str, path: str, body: Mapping[str, Any] | None = None, limit_s: float = LIMIT_S
+    ) -> urllib3.BaseHTTPResponse:
         url = f"https://{_join(self.settings.members[name])}:{self.settings.patroni_port}{path}"
-        data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=limit_s, context=self._trust) as answer:
-                text = answer.read()
-        except urllib.error.HTTPError as error:
-            raise FoundError(f"Patroni on {name} refuses {path}: {error.read().decode(errors='replace').strip()}") from None
-        except OSError as error:
+            answer = self._pool.request(method, url, timeout=limit_s, **({"json": body} if body else {}))
+        except urllib3.exceptions.HTTPError as error:
             raise FoundError(f"Patroni on {name} does not answer: {error}") from None
-        return dict(json.loads(text)) if text.startswith(b"{") else {}
+        if answer.status >= 300:
+            raise FoundError(f"Patroni on {name} refuses {path}: {answer.data.decode(errors='replace').strip()}")
+        return answer
 
 
 def _holds(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Whether every wanted key is there with its value; Patroni merges what it is sent."""
-    return all(
+    return wanted.keys() <= known.keys() and all(
         _holds(known[key] or {}, value) if isinstance(value, Mapping) else known[key] == value
-        for key, value in wanted.items() if key in known
-    ) and wanted.keys() <= known.keys()  # fmt: skip
+        for key, value in wanted.items()
+    )
 
 
 def _join(address: str) -> str:

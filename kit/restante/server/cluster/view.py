@@ -65,7 +65,9 @@ class View:
                 "mend the other members first"
             )
         if self.leader and not any(member.follows for member in self._others()):
-            return "no other member follows the leader, so a commit would wait for this one; mend the other members first"
+            return (
+                "no other member follows the leader, so a commit would wait for this one; mend the other members first"
+            )
         if self.leader and self.leader.name == self.own and not self.synchronous:
             return "this member leads, and no other has every commit on its disk; mend the other members first"
         return None

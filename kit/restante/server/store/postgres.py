@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from restante.server.store import migrations
 from restante.server.store.base import Arrival, FreeSpace, StoreError, Verdict
@@ -31,7 +32,7 @@ BATCH_BYTES = 32 << 20
 WORKERS = 4
 NOTIFY_INBOXES = 400  # a payload has less than 8000 bytes, an id at most 19 digits
 OLDEST_VERSION = 150_000
-# A connection that is stuck on a dead server is let go: libpq, 34.1.2.
+# A connection that is stuck on a dead server is let go: libpq, 34.1.2. What the URL says itself stands.
 CONNECT = {
     "connect_timeout": 5,
     "tcp_user_timeout": 15_000,
@@ -75,7 +76,9 @@ class PostgresStore(Store):
         super().__init__(policy)
         self.floor_bytes, self._full = floor_bytes, False
         self._url = url
-        self._connect_with: dict[str, Any] = {**CONNECT, **({"password": password} if password else {})}
+        said = conninfo_to_dict(url)
+        self._connect_with: dict[str, Any] = {key: value for key, value in CONNECT.items() if key not in said}
+        self._connect_with |= {"password": password} if password else {}
         self._arrivals: queue.SimpleQueue[tuple[Arrival, asyncio.Future[list[Verdict]]] | None] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(WORKERS, "store-worker")
         self._readers = ThreadPoolExecutor(WORKERS, "store-reader")
@@ -113,6 +116,7 @@ class PostgresStore(Store):
     def _connect(self) -> psycopg.Connection[Row]:
         with _sentence():
             connection = psycopg.connect(self._url, autocommit=True, **self._connect_with)
+            connection.add_notice_handler(self._noticed)
             # A plan that was made for an empty table would be kept while it grows: until the next ANALYZE, batches took 60 ms.
             connection.execute("SET plan_cache_mode = force_custom_plan")
             row = connection.execute(for_psycopg("now")).fetchone()
@@ -152,15 +156,27 @@ class PostgresStore(Store):
 
     @contextlib.contextmanager
     def _begun(self) -> Iterator[psycopg.Connection[Row]]:
-        """A transaction. A connection that broke while it was idle says so only now; nothing was done on it, so another serves."""
-        with _sentence(), contextlib.ExitStack() as stack:
-            connection = self._mine()
-            try:
-                stack.enter_context(connection.transaction())
-            except psycopg.OperationalError:
+        """A transaction. A connection that broke while it was idle says so only now; nothing was done on it, so another serves.
+
+        A commit that comes with a warning may be on one host only: a wait for the second was given up.
+        """
+        with _sentence():
+            with contextlib.ExitStack() as stack:
                 connection = self._mine()
-                stack.enter_context(connection.transaction())
-            yield connection
+                self._local.warned = None
+                try:
+                    stack.enter_context(connection.transaction())
+                except psycopg.OperationalError:
+                    connection = self._mine()
+                    stack.enter_context(connection.transaction())
+                yield connection
+            if self._local.warned:
+                raise psycopg.OperationalError(f"the outcome of a commit is unknown: {self._local.warned}")
+
+    def _noticed(self, notice: psycopg.errors.Diagnostic) -> None:
+        """On the thread that uses the connection."""
+        if notice.severity_nonlocalized == "WARNING":
+            self._local.warned = notice.message_primary
 
     def _transaction(self, work: Callable[[Tx], T]) -> T:
         with self._begun() as connection:
