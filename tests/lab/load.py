@@ -1,6 +1,6 @@
 """Runs inside the lab: numbered mails over SMTP with retries, as any sender has them; prints the numbers that were answered 250.
 
-load.py ADDRESS RECIPIENT[,RECIPIENT] FIRST COUNT
+load.py ADDRESS RECIPIENT[,RECIPIENT] FIRST COUNT [PAUSE]: seconds between two
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import sys
 import time
 
 address, recipient, first, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-LIMIT_S = 90
+pause = float(sys.argv[5]) if len(sys.argv) > 5 else 0
+LIMIT_S = 150
 end = time.monotonic() + LIMIT_S
 for number in range(first, first + count):
     head = f"From: a@sender.invalid\r\nTo: {recipient}\r\nSubject: mail {number}\r\nMessage-ID: <{number}@sender.invalid>\r\n"
@@ -20,6 +21,7 @@ for number in range(first, first + count):
             with smtplib.SMTP(address, 25, local_hostname="sender.invalid", timeout=5) as smtp:
                 smtp.sendmail("a@sender.invalid", recipient.split(","), mail)
             print(number, flush=True)
+            time.sleep(pause)
             break
         except (OSError, smtplib.SMTPException):
             time.sleep(0.2)

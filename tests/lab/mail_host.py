@@ -100,8 +100,8 @@ class PostHost:
 class Load:
     """A sender in the lab's network; `answered` are the numbers that got their 250."""
 
-    def __init__(self, host: PostHost, first: int, count: int, recipient: str = INBOX) -> None:
-        script = [sys.executable, str(HERE / "load.py"), host.address, recipient, str(first), str(count)]
+    def __init__(self, host: PostHost, first: int, count: int, recipient: str = INBOX, pause_s: float = 0) -> None:
+        script = [sys.executable, str(HERE / "load.py"), host.address, recipient, str(first), str(count), str(pause_s)]
         self._process = subprocess.Popen([*host.fleet.lab.prefix(), *script], stdout=subprocess.PIPE, text=True)
         self.answered: list[int] = []
         self._moved = threading.Condition()
@@ -120,7 +120,7 @@ class Load:
             assert self._moved.wait_for(lambda: len(self.answered) >= number, 60), f"{len(self.answered)} of {number}"
 
     def end(self) -> list[int]:
-        self._process.wait(120)
+        self._process.wait(180)
         self._thread.join()
         return self.answered
 

@@ -53,7 +53,7 @@ class Fleet:
         verb, *rest = argv
         where = ["lab", verb] if verb in {"up", "down"} else [verb]
         command = [sys.executable, "-m", "restante", *where, str(self.spec), *rest]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=400)
         assert done.returncode == status, f"{argv}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
         return done.stdout + done.stderr

@@ -1,0 +1,129 @@
+"""examples/ha.yml on lab hosts: who leads, an agent that comes in through the edges, and what is told of one fault under load."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from mail_host import INBOX, Load, PostHost
+from test_examples import Fleet, until
+
+STORES = ("store-1", "store-2", "store-3")
+EDGES = {"edge-1": "192.0.2.11", "edge-2": "192.0.2.12"}
+POSTS = {"post-1": "198.51.100.11", "post-2": "198.51.100.12"}
+PAUSE_S = 0.2
+AGENT = f"""
+import json, sys, time
+from restante import Mailbox
+for delivery in Mailbox("https://mail.example.org", inbox="{INBOX}", token=sys.argv[1]).consume():
+    with delivery:
+        message = delivery.message
+        number = int(message.subject.split()[1])
+        print(json.dumps([number, message.received_at.timestamp(), time.time(), message.data["duplicate_of"]]), flush=True)
+"""
+
+
+class Agent:
+    """The SDK as it is shipped, in the lab's network, through whichever edge the name leads to; `handled` is what it printed."""
+
+    def __init__(self, fleet: Fleet, token: str) -> None:
+        environment = {**os.environ, "SSL_CERT_FILE": str(fleet.lab.authority / "ca.pem")}
+        self._process = subprocess.Popen(
+            [*fleet.lab.prefix(), sys.executable, "-c", AGENT, token], stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self.handled: list[tuple[int, float, float, str | None]] = []
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        self.handled += (tuple(json.loads(line)) for line in self._process.stdout)
+
+    def end(self) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+        self._thread.join()
+
+
+@dataclass
+class Told:
+    """Of one fault. `gap_s`: the longest time without a commit; `late_s`: the longest from a mail's commit, or from the end of that
+    gap when it was committed before, to its agent."""
+
+    gap_s: float
+    late_s: float
+    lost: set[int]
+    twice: set[int]
+
+
+class HaFleet:
+    """A deployed examples/ha.yml with an agent."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.posts = [PostHost(fleet, name, address) for name, address in POSTS.items()]
+        with (fleet.lab.directory / "hosts").open("a") as names:
+            names.writelines(f"{address} mail.example.org\n" for address in EDGES.values())
+        made = self.posts[0].ask("POST", "/v1/tokens", {"name": "agent", "scopes": {INBOX: ["receive", "read"]}})
+        self.agent = Agent(fleet, made["token"])
+        self._next = 0
+
+    def machine(self, name: str) -> Any:
+        return self.fleet.lab.host(name)
+
+    def members(self) -> dict[str, dict[str, Any]]:
+        """As any member that answers knows them."""
+        for name in STORES:
+            done = self.machine(name).exec(["/usr/local/lib/restante/cluster", "status"]) if self.machine(name).running() else None
+            if done and done.returncode == 0 and (found := json.loads(done.stdout)["members"]):
+                return {each["name"]: each for each in found}
+        return {}
+
+    def named(self, role: str) -> str:
+        return next(name for name, each in self.members().items() if each["role"] == role)
+
+    @property
+    def leader(self) -> str:
+        return self.named("leader")
+
+    def whole(self) -> bool:
+        found = self.members()
+        roles = sorted(each["role"] for each in found.values() if each["state"] in {"running", "streaming"})
+        return roles == ["leader", "replica", "sync_standby"] and len({each["timeline"] for each in found.values()}) == 1
+
+    def mended(self) -> None:
+        """All members follow one leader, no unit has failed, both post offices serve."""
+        until(self.whole, f"a whole cluster, and not {self.members()}", 120)
+        for name in (*STORES, *POSTS, *EDGES):
+            until(lambda name=name: not self.machine(name).settle(), f"{name} without a failed unit", 60)
+        for post in self.posts:
+            post.ready()
+
+    def play(self, fault: Callable[[], None], mails: int = 200) -> Told:
+        """`fault` strikes under load on both post hosts and heals; then all that was answered 250 must have been handled."""
+        first, self._next = self._next, self._next + 2 * mails
+        loads = [Load(post, first + index * mails, mails, pause_s=PAUSE_S) for index, post in enumerate(self.posts)]
+        for load in loads:
+            load.reached(10)
+        fault()
+        answered = {number for load in loads for number in load.end()}
+        self.mended()
+        for post in self.posts:
+            post.emptied()
+        until(lambda: answered <= {each[0] for each in self.agent.handled}, "the last mail at its agent", 60)
+        return self._told(answered, first)
+
+    def _told(self, answered: set[int], first: int) -> Told:
+        mine = sorted((each for each in self.agent.handled if first <= each[0] < self._next), key=lambda each: each[1])
+        unmarked = [number for number, _, _, repeats in mine if not repeats]
+        gap, end = max((after[1] - before[1], after[1]) for before, after in pairwise(mine))
+        late = max(handled - max(committed, end if committed < end else committed) for _, committed, handled, _ in mine)
+        lost = answered - {each[0] for each in mine}
+        return Told(gap, late, lost, {number for number in unmarked if unmarked.count(number) > 1})
