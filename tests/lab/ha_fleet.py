@@ -26,7 +26,7 @@ for delivery in Mailbox("https://mail.example.org", inbox="{INBOX}", token=sys.a
     with delivery:
         message = delivery.message
         number = int(message.subject.split()[1])
-        print(json.dumps([number, message.received_at.timestamp(), time.time(), message.data["duplicate_of"]]), flush=True)
+        print(json.dumps([number, message.received_at, time.time(), message.data["duplicate_of"]]), flush=True)
 """
 
 
@@ -54,8 +54,9 @@ class Agent:
 
 @dataclass
 class Told:
-    """Of one fault. `gap_s`: the longest time without a commit; `late_s`: the longest from a mail's commit, or from the end of that
-    gap when it was committed before, to its agent."""
+    """Of one fault. `gap_s`: the longest time without a commit. `late_s`: the longest from a mail's commit to its agent, or from the
+    end of that gap when it was committed before.
+    """
 
     gap_s: float
     late_s: float

@@ -69,7 +69,12 @@ def freeze_of_the_leader(ha: HaFleet) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "gap_s"),
-    [(power_cut_of_the_leader, 25), (power_cut_of_the_synchronous_standby, 30), (power_cut_of_both_standbys, 60), (freeze_of_the_leader, 25)],
+    [
+        (power_cut_of_the_leader, 25),
+        (power_cut_of_the_synchronous_standby, 30),
+        (power_cut_of_both_standbys, 60),
+        (freeze_of_the_leader, 25),
+    ],
     ids=lambda each: getattr(each, "__name__", ""),
 )
 def test_no_mail_is_lost(ha: HaFleet, fault: Callable[[HaFleet], None], gap_s: float) -> None:

@@ -54,7 +54,12 @@ def _lab(spec: Path, bundle: Path) -> dict[str, Any]:
     if plan["tls"]["lab"]:
         chain, key = certificate(lab.authority, plan["domain"])
         environment |= {"RESTANTE_LAB_CERTIFICATE": chain, "RESTANTE_LAB_KEY": key}
-    return {"prefix": lab.prefix(), "ssh_config": lab.ssh_config, "environment": environment, "trusted": lab.authority / "hosts"}
+    return {
+        "prefix": lab.prefix(),
+        "ssh_config": lab.ssh_config,
+        "environment": environment,
+        "trusted": lab.authority / "hosts",
+    }
 
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:

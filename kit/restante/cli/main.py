@@ -24,6 +24,7 @@ VERBS = {
     "diff": "Compare a spec with an earlier render, and say what it means.",
     "deploy": "Apply the bundle to the hosts with Ansible.",
     "verify": "Check the live hosts with testinfra.",
+    "status": "Show what the live hosts are: releases, who leads, lag, sockets, queues.",
     "lab": "Boot the spec's hosts as real systemd machines here.",
     "drill": "Show each cause of silence on real hosts, and that the kit loses nothing.",
     "up": "Run the post office on this machine, with nothing else installed.",
