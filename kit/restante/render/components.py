@@ -177,9 +177,10 @@ def of_host(plan: Plan, host: HostPlan) -> list[Component]:
     found.append(sysctl(plan))
     found += [command(plan)] if host.has_verbs else []
     found += [identity(plan)] if cluster.identities(plan.spec, host.name) else []
-    if host.is_store:
-        member = [etcd(plan, host), patroni(plan), cluster_programs(plan)]
-        found += [*(member if plan.spec.store.replicated else [postgresql(plan, host)]), space(plan)]
+    if host.is_store and plan.spec.store.replicated:
+        found += [etcd(plan, host), patroni(plan), cluster_programs(plan), space(plan)]
+    elif host.is_store:
+        found += [postgresql(plan, host), space(plan)]
     found += [sockets(plan), post(plan), postfix(plan, host), queue(plan)] if host.is_post else []
     found += [wal(plan)] if backed_up and host.is_store else []
     found += [backup(plan)] if backed_up else []
