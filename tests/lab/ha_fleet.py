@@ -36,7 +36,10 @@ class Agent:
     def __init__(self, fleet: Fleet, token: str) -> None:
         environment = {**os.environ, "SSL_CERT_FILE": str(fleet.lab.authority / "ca.pem")}
         self._process = subprocess.Popen(
-            [*fleet.lab.prefix(), sys.executable, "-c", AGENT, token], stdout=subprocess.PIPE, text=True, env=environment
+            [*fleet.lab.prefix(), sys.executable, "-c", AGENT, token],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
         self.handled: list[tuple[int, float, float, str | None]] = []
         self._thread = threading.Thread(target=self._read)
@@ -82,7 +85,11 @@ class HaFleet:
     def members(self) -> dict[str, dict[str, Any]]:
         """As any member that answers knows them."""
         for name in STORES:
-            done = self.machine(name).exec(["/usr/local/lib/restante/cluster", "status"]) if self.machine(name).running() else None
+            done = (
+                self.machine(name).exec(["/usr/local/lib/restante/cluster", "status"])
+                if self.machine(name).running()
+                else None
+            )
             if done and done.returncode == 0 and (found := json.loads(done.stdout)["members"]):
                 return {each["name"]: each for each in found}
         return {}
@@ -97,7 +104,9 @@ class HaFleet:
     def whole(self) -> bool:
         found = self.members()
         roles = sorted(each["role"] for each in found.values() if each["state"] in {"running", "streaming"})
-        return roles == ["leader", "replica", "sync_standby"] and len({each["timeline"] for each in found.values()}) == 1
+        return (
+            roles == ["leader", "replica", "sync_standby"] and len({each["timeline"] for each in found.values()}) == 1
+        )
 
     def mended(self) -> None:
         """All members follow one leader, no unit has failed, both post offices serve."""

@@ -90,10 +90,11 @@ def deploy(
     trusted = (trusted or secrets / "authority").resolve()
     variables: dict[str, Any] = {"restante_secrets": str(secrets.resolve()), "restante_rollback": rollback}
     variables["restante_authority"] = str(trusted)
-    if not (check or rollback):
-        wanted = json.loads((bundle / "plan.json").read_text()).get("authority", {})
+    if not rollback:
+        wanted = json.loads((bundle / "plan.json").read_text())["authority"]
         for line in authority.ensure(trusted, {name: wanted[name]["names"] for name in hosts if name in wanted}):
             print(line, file=output)
+    if not (check or rollback):
         variables["restante_wheelhouse"] = str(wheelhouse.prepare(bundle))
     settings = dict(environment or {})
     if ssh_config:

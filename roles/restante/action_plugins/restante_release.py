@@ -52,7 +52,7 @@ class ActionModule(ActionBase):
         if not arguments["rollback"]:
             folder = Path(arguments["bundle"], "hosts", self._host)
             manifest = self._manifest(folder)
-            secrets = Secrets(self._host, arguments["secrets"], arguments["authority"], self._loader).resolve(manifest)
+            secrets = Secrets(self._host, arguments["secrets"], self._loader, arguments["authority"]).resolve(manifest)
             digests = {path: hashlib.sha256(data).hexdigest() for path, data in secrets.items()}
             sent |= {"manifest": manifest, "secrets": digests}
             if phase == "apply" or self._task.check_mode:
@@ -134,7 +134,7 @@ class ActionModule(ActionBase):
 class Secrets:
     """Resolves `file:PATH`, `env:NAME` and `authority:FILE`. What it returns goes to the host and nowhere else."""
 
-    def __init__(self, host: str, folder: str | None, authority: str | None, loader: Any) -> None:
+    def __init__(self, host: str, folder: str | None, loader: Any, authority: str | None = None) -> None:
         self.host, self.loader = host, loader
         self.folder = Path(folder or os.environ.get("RESTANTE_SECRETS_DIR") or Path.cwd())
         self.authority = Path(authority or self.folder / "authority")

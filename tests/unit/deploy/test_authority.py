@@ -11,7 +11,10 @@ from restante.deploy import authority
 from restante.deploy.certificates import DAY
 from restante.errors import InputError
 
-HOSTS = {"store-1": ["store-1.mail.example.org", "198.51.100.21"], "post-1": ["post-1.mail.example.org", "2001:db8::11"]}
+HOSTS = {
+    "store-1": ["store-1.mail.example.org", "198.51.100.21"],
+    "post-1": ["post-1.mail.example.org", "2001:db8::11"],
+}
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -52,7 +55,9 @@ def test_an_issuer_speaks_for_its_own_host_and_for_no_other(tmp_path: Path) -> N
         assert not believed(tmp_path, "store-1", leaf(tmp_path, "store-1", stolen))
 
 
-def test_an_issuer_is_made_anew_when_its_host_moved_or_half_its_life_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_issuer_is_made_anew_when_its_host_moved_or_half_its_life_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     authority.ensure(tmp_path, HOSTS)
     assert len(authority.ensure(tmp_path, {**HOSTS, "post-1": ["post-1.mail.example.org", "198.51.100.12"]})) == 1
     monkeypatch.setattr(authority, "ISSUER_LIFE", 0.9 * DAY)  # it begins a day ago
@@ -70,7 +75,9 @@ def test_an_issuer_is_made_anew_when_its_host_moved_or_half_its_life_is_over(tmp
         (b"nonsense", "is no private key without a passphrase"),
     ],
 )
-def test_a_root_that_cannot_sign_is_refused_with_what_would_do(tmp_path: Path, content: bytes | None, sentence: str) -> None:
+def test_a_root_that_cannot_sign_is_refused_with_what_would_do(
+    tmp_path: Path, content: bytes | None, sentence: str
+) -> None:
     authority.ensure(tmp_path, {"store-1": HOSTS["store-1"]})
     (tmp_path / "root.key").unlink()
     if content:

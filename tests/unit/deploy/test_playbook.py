@@ -22,6 +22,7 @@ def bundle(tmp_path: Path) -> Path:
     for name in ("edge-1", "edge-2"):
         (tmp_path / "hosts" / name).mkdir(parents=True)
         (tmp_path / "hosts" / name / "manifest.json").write_text("{}")
+    (tmp_path / "plan.json").write_text('{"authority": {}}')
     return tmp_path
 
 
@@ -56,6 +57,7 @@ def test_the_call_and_what_came_of_it(monkeypatch: pytest.MonkeyPatch, bundle: P
     assert argv[-4:] == ["--check", "--diff", "--limit", "edge-1"]
     assert json.loads(argv[4]) == {
         "restante_secrets": str(tmp_path),
+        "restante_authority": f"{tmp_path}/authority",
         "restante_rollback": True,
         "ansible_ssh_common_args": "-F /lab/ssh_config",
     }

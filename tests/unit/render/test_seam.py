@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from restante.server.backup.settings import load as load_backup
+from restante.server.cluster.settings import load as load_cluster
 from restante.server.settings import load
 
 GOLDEN = Path(__file__).parents[2] / "golden"
+CLUSTERS = sorted(GOLDEN.glob("*/hosts/*/etc/restante/cluster.json"))
 BACKUPS = sorted(GOLDEN.glob("*/hosts/*/etc/restante/backup.toml"))
 FILES = sorted(GOLDEN.glob("*/hosts/*/etc/restante/restante.toml"))
 
@@ -31,6 +33,14 @@ def test_the_timer_reads_what_is_rendered_for_it(file: Path) -> None:
         assert (found.directory, found.path) == (load(office).backups, load(office).store_path)
 
 
+@pytest.mark.parametrize("file", CLUSTERS, ids=lambda path: path.parents[2].name)
+def test_a_member_reads_what_is_rendered_for_it(file: Path) -> None:
+    found = load_cluster(file)
+    assert found.own == file.parents[2].name
+    assert found.members.keys() == {path.parents[2].name for path in CLUSTERS}
+
+
 def test_there_is_something_to_read() -> None:
-    assert len(FILES) == 3
+    assert len(FILES) == 5
     assert len(BACKUPS) == 2
+    assert len(CLUSTERS) == 3
