@@ -20,7 +20,7 @@ from restante.protocol.position import Cursor
 from restante.server import alerts
 from restante.server.alerts import Watch
 from restante.server.handles import Signer, message_id, read_message_id
-from restante.server.recipients import FULL, NO_SPACE, Recipients
+from restante.server.recipients import FULL, NO_SPACE, UNREAD, Recipients
 from restante.server.settings import Backup, load
 from restante.server.store.base import Handle
 from restante.server.store.clock import Clock
@@ -38,6 +38,9 @@ def test_the_clock_follows_forward_steps_and_never_goes_back() -> None:
     assert clock.now() == 5000
     clock.not_before(6000)
     assert clock.now() == 6000
+    wall[0], ticks[0] = 6030.0, 30.0
+    clock.not_before(6030)
+    assert clock.now() == 6030, "what passed since it was last asked is in that moment already"
 
 
 def answers(path: Path) -> tuple[dict[str, str], list[tuple[str]]]:
@@ -57,6 +60,16 @@ def test_postfix_is_told_of_inboxes_their_quota_and_the_space(tmp_path: Path) ->
     known.update([("b@x", 4, 5)], 10, full=True)
     assert answers(known.path) == ({"b@x": "OK"}, [(NO_SPACE,)])
     assert known.path.stat().st_mode & 0o777 == 0o644
+
+
+def test_until_the_store_was_read_once_postfix_puts_all_mail_off(tmp_path: Path) -> None:
+    known = Recipients(tmp_path / "map" / "recipients.sqlite")
+    known.begin()
+    assert answers(known.path) == ({}, [(UNREAD,)])
+    known.update([("a@x", 5, None)], 10, full=False)
+    assert answers(known.path) == ({"a@x": "OK"}, [])
+    known.begin()
+    assert answers(known.path) == ({"a@x": "OK"}, []), "a restart while the store is away answers what was known"
 
 
 def test_a_condition_is_told_once_when_it_begins_and_once_when_it_ends(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import subprocess
 
+import psycopg
+import pytest
 from scenario import NUMBERS, POLICY, mail
 
 from restante.server.store.base import InboxDraft, Verdict
+from restante.server.store.connector import Connector
 from restante.server.store.postgres import PostgresStore
 
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
@@ -60,6 +63,67 @@ def test_what_its_host_tells_of_free_space_decides_and_silence_is_known(postgres
         assert found
         assert found.age_s >= 300
         assert await store.ingest(mail("a@example.org")) == [Verdict.stored]
+        await store.close()
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+
+
+def test_a_dead_host_is_asked_last_and_the_one_that_serves_first(postgresql: str) -> None:
+    folder, user = postgresql.split()
+    absent = "/nonexistent"
+    connector = Connector(f"host={absent},{folder.removeprefix('host=')},{absent} {user} dbname=postgres")
+    for _ in range(2):
+        connector.connect().close()
+    assert [host["host"] == absent for host in connector._hosts] == [False, True, True]
+    with pytest.raises(psycopg.OperationalError, match=f"(?s){absent}.*{absent}"):
+        Connector(f"host={absent},{absent} {user}").connect()
+
+
+def test_a_commit_whose_second_copy_was_given_up_is_not_acknowledged_and_its_repeat_is_known(postgresql: str) -> None:
+    name = f"given_up{next(NUMBERS)}"
+
+    def admin(*statements: str, database: str = "postgres") -> str:
+        argv = ["psql", f"{postgresql} dbname={database}", "-qAt", *(f"-c{each}" for each in statements)]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+    async def work() -> None:
+        store = PostgresStore(f"{postgresql} dbname={name}", POLICY)
+        await store.start()
+        await store.create_inbox(InboxDraft("a@example.org"))
+        arrival = mail("a@example.org", hop="mx/1")
+        admin("ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()")
+        asked = store.ingest(arrival)
+        while not (
+            pid := admin(f"SELECT pid FROM pg_stat_activity WHERE datname = '{name}' AND wait_event = 'SyncRep'")
+        ):
+            await asyncio.sleep(0.05)
+        admin(f"SELECT pg_cancel_backend({pid.splitlines()[0]})")
+        assert await asked == [Verdict.unavailable]
+        admin("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+        assert await store.ingest(arrival) == [Verdict.repeated]
+        await store.close()
+
+    admin(f"CREATE DATABASE {name}")
+    try:
+        asyncio.run(asyncio.wait_for(work(), 30))
+    finally:
+        admin("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+
+
+def test_a_leader_that_lacks_an_acknowledged_commit_changes_every_epoch(postgresql: str) -> None:
+    name = f"back{next(NUMBERS)}"
+    conninfo = f"{postgresql} dbname={name}"
+    subprocess.run(["psql", f"{postgresql} dbname=postgres", "-qc", f"CREATE DATABASE {name}"], check=True)
+
+    async def work() -> None:
+        store = PostgresStore(conninfo, POLICY)
+        await store.start()
+        inbox, _ = await store.create_inbox(InboxDraft("a@example.org"))
+        assert await store.ingest(mail("a@example.org")) == [Verdict.stored]
+        for lost, changed in (("", False), ("UPDATE inbox SET head = head - 1;", True), ("", False)):
+            before = (await store.head(inbox.id))[0]
+            subprocess.run(["psql", conninfo, "-qc", f"{lost} {CUT}"], check=True, stdout=subprocess.DEVNULL)
+            assert ((await store.head(inbox.id))[0] != before) == changed
         await store.close()
 
     asyncio.run(asyncio.wait_for(work(), 30))

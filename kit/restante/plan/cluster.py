@@ -89,11 +89,11 @@ def derive(spec: Spec, values: Values) -> list[Rule]:
         risk="too long, and a slow etcd demotes a healthy leader", source=f"{_PATRONI}: loop_wait", spec_key=key)  # fmt: skip
     values.add("cluster.retry_timeout", 5, "s", "So long etcd or PostgreSQL may not answer until a leader steps down.",
         risk="too short takes a pause for a partition", source=f"{_PATRONI}: retry_timeout", spec_key=key)  # fmt: skip
-    beat = values.add("etcd.heartbeat", 200, "ms", "Members of one site, and disks that others write to as well.",
-        risk="too short, and a slow fdatasync starts an election", source=f"{_ETCD}: heartbeat-interval", spec_key=key)  # fmt: skip
+    beat = values.add("etcd.heartbeat", 100, "ms", "etcd's own default, for members of one site.",
+        risk="longer adds to a failover: a new leader of etcd counts every word from its own first moment", source=f"{_ETCD}: heartbeat-interval", spec_key=key)  # fmt: skip
     values.add("etcd.election", 10 * beat, "ms", "Ten heartbeats, as etcd advises.",
         risk="too short, and elections do not end", source=f"{_ETCD}: election-timeout", spec_key=key)  # fmt: skip
-    values.add("store.connect_timeout", 3, "s", "A member that is away costs a post office so much before it asks the next.",
+    values.add("store.connect_timeout", 2, "s", "A member that is away costs a post office so much, once: then it asks the others first. The least that libpq takes.",
         risk="too long adds to every failover", source=f"{_LIBPQ}: connect_timeout", spec_key=key)  # fmt: skip
     values.add("store.let_go", 10, "s", "A connection on which a dead leader owes an answer is let go.",
         risk="the kernel's own patience is 15 minutes", source=f"{_LIBPQ}: tcp_user_timeout", spec_key=key)  # fmt: skip

@@ -22,4 +22,4 @@ class Clock:
 
     def not_before(self, moment: float) -> None:
         """What another process saw, or the store holds from before a restart."""
-        self._latest = max(self._latest, moment)
+        self._latest = max(self.now(), moment)

@@ -16,10 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
 from restante.server.store import migrations
 from restante.server.store.base import Arrival, FreeSpace, StoreError, Verdict
+from restante.server.store.connector import Connector
+from restante.server.store.inboxes import new_epoch
 from restante.server.store.ingest import ingest
 from restante.server.store.retention import Policy
 from restante.server.store.statements import for_psycopg
@@ -32,14 +33,6 @@ BATCH_BYTES = 32 << 20
 WORKERS = 4
 NOTIFY_INBOXES = 400  # a payload has less than 8000 bytes, an id at most 19 digits
 OLDEST_VERSION = 150_000
-# A connection that is stuck on a dead server is let go: libpq, 34.1.2. What the URL says itself stands.
-CONNECT = {
-    "connect_timeout": 5,
-    "tcp_user_timeout": 15_000,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-}
 SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "wal_level")
 
 
@@ -75,10 +68,8 @@ class PostgresStore(Store):
     def __init__(self, url: str, policy: Policy, password: str | None = None, floor_bytes: int = 0) -> None:
         super().__init__(policy)
         self.floor_bytes, self._full = floor_bytes, False
-        self._url = url
-        said = conninfo_to_dict(url)
-        self._connect_with: dict[str, Any] = {key: value for key, value in CONNECT.items() if key not in said}
-        self._connect_with |= {"password": password} if password else {}
+        self._connector = Connector(url, password)
+        self._acknowledged: tuple[int, int] | None = None  # inbox and head of the last commit that Postfix was told of
         self._arrivals: queue.SimpleQueue[tuple[Arrival, asyncio.Future[list[Verdict]]] | None] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(WORKERS, "store-worker")
         self._readers = ThreadPoolExecutor(WORKERS, "store-reader")
@@ -115,13 +106,31 @@ class PostgresStore(Store):
 
     def _connect(self) -> psycopg.Connection[Row]:
         with _sentence():
-            connection = psycopg.connect(self._url, autocommit=True, **self._connect_with)
+            connection = self._connector.connect()
             connection.add_notice_handler(self._noticed)
             # A plan that was made for an empty table would be kept while it grows: until the next ANALYZE, batches took 60 ms.
             connection.execute("SET plan_cache_mode = force_custom_plan")
             row = connection.execute(for_psycopg("now")).fetchone()
+            self._compare(connection)
         self.clock.not_before(row[0] if row else 0.0)
         return connection
+
+    def _compare(self, connection: psycopg.Connection[Row]) -> None:
+        """After a failover: what a leader loses are its last commits, so looking for the last one that was told is enough.
+
+        History changed then: every epoch does, and agents reconcile. What is gone is in the ledger of the host that took it.
+        """
+        if self._acknowledged is None:
+            return
+        inbox_id, head = self._acknowledged
+        row = connection.execute(for_psycopg("head"), {"inbox_id": inbox_id}).fetchone()
+        if row and row[1] < head:
+            connection.execute(for_psycopg("new_epochs"), {"epoch": new_epoch()})
+            log.error(
+                "the store went back: inbox %s had %s messages and has %s; every epoch changes, restante ledger names what is gone",
+                inbox_id, head, row[1],
+            )  # fmt: skip
+            self._acknowledged = None
 
     def _mine(self) -> psycopg.Connection[Row]:
         """The connection of the calling thread, made anew when the last one broke."""
@@ -201,13 +210,16 @@ class PostgresStore(Store):
             return [[Verdict.no_space] * len(arrival.recipients) for arrival in arrivals], {}
         try:
             with self._begun() as connection, connection.pipeline():
-                return ingest(PostgresTx(connection, self.clock.now()), arrivals, self.policy.quota_bytes)
+                verdicts, heads = ingest(PostgresTx(connection, self.clock.now()), arrivals, self.policy.quota_bytes)
+            self._acknowledged = next(iter(heads.items()), self._acknowledged)
         except Exception as error:
             away = isinstance(error.__cause__, psycopg.OperationalError)
             if len(arrivals) == 1 or away:
                 # The outcome may be unknown: a retry is recognised by its hop identity.
                 log.error("the store could not commit: %s", error)
                 return [[Verdict.unavailable] * len(arrival.recipients) for arrival in arrivals], {}
+        else:
+            return verdicts, heads
         alone = [self._commit([arrival]) for arrival in arrivals]
         heads = {inbox_id: head for _, found in alone for inbox_id, head in found.items()}
         return [verdicts for found, _ in alone for verdicts in found], heads
