@@ -20,8 +20,10 @@ EDGES = {"edge-1": "192.0.2.11", "edge-2": "192.0.2.12"}
 POSTS = {"post-1": "198.51.100.11", "post-2": "198.51.100.12"}
 PAUSE_S = 0.2
 AGENT = f"""
-import json, sys, time
+import json, os, sys, threading, time
 from restante import Mailbox
+# A signal would reach nsenter(1) alone.
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
 for delivery in Mailbox("https://mail.example.org", inbox="{INBOX}", token=sys.argv[1]).consume():
     with delivery:
         message = delivery.message
@@ -37,10 +39,8 @@ class Agent:
         environment = {**os.environ, "SSL_CERT_FILE": str(fleet.lab.authority / "ca.pem")}
         self._process = subprocess.Popen(
             [*fleet.lab.prefix(), sys.executable, "-c", AGENT, token],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
         self.handled: list[tuple[int, float, float, str | None]] = []
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
@@ -50,7 +50,8 @@ class Agent:
         self.handled += (tuple(json.loads(line)) for line in self._process.stdout)
 
     def end(self) -> None:
-        self._process.terminate()
+        assert self._process.stdin
+        self._process.stdin.close()
         self._process.wait(30)
         self._thread.join()
 

@@ -1,4 +1,4 @@
-"""What a deploy runs on a member: `spare` before it changes the host, `settle` after; `status` for people and machines."""
+"""What a deploy runs on a member: `spare` before it changes the host, `settle` after. A timer runs `part`; `status` is for all."""
 
 from __future__ import annotations
 
@@ -46,6 +46,19 @@ def settle(settings: ClusterSettings, component: str) -> str:
     return "settled"
 
 
+def part(settings: ClusterSettings) -> str:
+    """Two leads on one host would fall together, and etcd's next one counts every word that PostgreSQL's leader gave from its own start.
+
+    So a power cut of both would be noticed seconds later than one of either.
+    """
+    peers = Peers(settings)
+    view = peers.view()
+    if view.leader is None or view.leader.name != settings.own:
+        return "this member does not lead"
+    heir = peers.part(name for name, good in view.etcd.items() if good)
+    return f"etcd is led by {heir} now" if heir else "etcd is led elsewhere"
+
+
 def status(settings: ClusterSettings) -> str:
     view = Peers(settings).view()
     return json.dumps(
@@ -71,11 +84,13 @@ def run() -> None:
                 said = spare(load(), component)
             case ["settle", ("etcd" | "patroni") as component]:
                 said = settle(load(), component)
+            case ["part"]:
+                said = part(load())
             case ["status"]:
                 said = status(load())
             case words:
                 raise InputError(
-                    f"cluster {' '.join(words)} is nothing to do; accepted: spare|settle etcd|patroni, status"
+                    f"cluster {' '.join(words)} is nothing to do; accepted: spare|settle etcd|patroni, part, status"
                 )
         sys.stdout.write(f"{said}\n")
     except RestanteError as error:

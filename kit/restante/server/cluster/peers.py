@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -47,6 +47,29 @@ class Peers:
             return False
         self._patroni(self.settings.own, "PATCH", "/config", self.settings.settings)
         return True
+
+    def part(self, healthy: Iterable[str]) -> str | None:
+        """Where etcd's lead went, when it was on this host; None when it was not, or nobody else can take it."""
+        own = self.settings.own
+        status = self._etcd(own, "/v3/maintenance/status")
+        if status["leader"] != status["header"]["member_id"]:
+            return None
+        ids = {each["name"]: each["ID"] for each in self._etcd(own, "/v3/cluster/member/list")["members"]}
+        heir = next((name for name in healthy if name != own and name in ids), None)
+        if heir:
+            self._etcd(own, "/v3/maintenance/transfer-leadership", {"targetID": ids[heir]})
+        return heir
+
+    def _etcd(self, name: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        url = f"https://{_join(self.settings.members[name])}:{self.settings.etcd_port}{path}"
+        try:
+            answer = self._pool.request("POST", url, timeout=LIMIT_S, json=body or {})
+            found = dict(answer.json())
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
+            raise FoundError(f"etcd on {name} does not answer {path}: {error}") from None
+        if answer.status >= 300:
+            raise FoundError(f"etcd on {name} refuses {path}: {found.get('message', found)}")
+        return found
 
     def _cluster(self, name: str) -> dict[str, Any] | None:
         try:
