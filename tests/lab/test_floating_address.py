@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from test_examples import Fleet, until
+from test_examples import HELD, Fleet, until
 
 pytestmark = pytest.mark.lab
 EDGES = ("edge-1", "edge-2")
@@ -21,6 +21,7 @@ address, domain, authority = sys.argv[1:]
 plain = socket.create_connection((address, 443), 0.5)
 ssl.create_default_context(cafile=authority).wrap_socket(plain, server_hostname=domain)
 """
+STOP_GRACE_S = 2
 NOTICE_S = 1.0  # what a poll of this test takes on a busy machine
 
 
@@ -117,8 +118,16 @@ def test_an_nginx_that_hangs_gives_it_away_too(pair: Pair) -> None:
 
 
 def test_a_restart_of_nginx_and_a_reload_of_keepalived_move_nothing(pair: Pair) -> None:
+    """Of an nginx that has a socket to cut, so that its stop lasts as long as it may."""
     first = pair.holder()
-    pair.fleet.on(first, "systemctl restart nginx && systemctl reload keepalived")
+    held = [sys.executable, str(HELD), FLOATING[0], DOMAIN, f"{pair.fleet.lab.authority}/ca.pem"]
+    with subprocess.Popen([*pair.fleet.lab.prefix(), *held], stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout
+        assert client.stdout.readline() == "open\n"
+        began = time.monotonic()
+        pair.fleet.on(first, "systemctl restart nginx")
+        assert time.monotonic() - began > STOP_GRACE_S
+    pair.fleet.on(first, "systemctl reload keepalived")
     stays(pair, first)
 
 
@@ -139,6 +148,14 @@ def test_a_killed_keepalived_leaves_no_second_holder(pair: Pair) -> None:
     assert pair.fleet.failed() == set()
 
 
+def test_of_two_that_boot_at_once_one_takes_it(pair: Pair) -> None:
+    for name in EDGES:
+        pair.fleet.lab.host(name).power_cut()
+    pair.fleet.restante("up")
+    until(lambda: pair.holders() and pair.answers(), "an answer after both were away")
+    stays(pair, pair.holder())
+
+
 def test_verify_names_an_address_that_two_edges_hold(pair: Pair) -> None:
     held = other(pair.holder())
     pair.fleet.on(held, f"ip address add {FLOATING[0]}/32 dev eth0")
@@ -148,6 +165,22 @@ def test_verify_names_an_address_that_two_edges_hold(pair: Pair) -> None:
         }
     finally:
         pair.fleet.on(held, f"ip address del {FLOATING[0]}/32 dev eth0")
+
+
+def test_an_address_that_is_on_no_interface_is_named(pair: Pair) -> None:
+    script = "sed 's/192.0.2.4[12]/192.0.2.99/' /usr/local/lib/restante/floating-interface | sh"
+    done = pair.fleet.lab.host(EDGES[0]).exec(["sh", "-c", script])
+    assert done.returncode == 1
+    assert "no interface of this host carries 192.0.2.99" in done.stderr
+
+
+def test_taken_out_of_the_spec_it_is_nobodys(pair: Pair) -> None:
+    lines = pair.fleet.original.splitlines(keepends=True)
+    pair.fleet.spec.write_text("".join(line for line in lines if not line.startswith("  floating:")))
+    assert "2 changed" in pair.fleet.deploy()
+    assert pair.holders() == pair.holders(FLOATING[1]) == []
+    assert "2 changed" in pair.fleet.deploy("--rollback")
+    until(lambda: pair.holders() and pair.answers(), "an answer after the rollback")
 
 
 def stays(pair: Pair, name: str) -> None:

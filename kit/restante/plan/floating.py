@@ -54,13 +54,13 @@ def derive(spec: Spec, values: Values) -> None:
     advert = values.add("floating.advert_interval", 1, "s", "The edge that holds the address says so this often.",
         risk="longer leaves the address with a dead edge for longer", source=f"{_RFC}, Advertisement_Interval", spec_key=key)  # fmt: skip
     values.add("floating.takeover", 4 * advert, "s",
-        "Three adverts missed and the skew, less than a fourth, that the priority gives: then another edge has the address of one that died in silence.",
+        "Three adverts missed, and a skew below a fourth: then another edge has the address of one that died in silence.",
         risk="this long nobody answers after a power cut", source=f"{_RFC}, Active_Down_Interval", spec_key=key)  # fmt: skip
     check = values.add("floating.check_interval", 1, "s", "Each edge asks its own nginx this often, and waits as long for the answer.",
         risk="longer leaves the address with an edge that serves nobody",
         source="keepalived.conf(5), vrrp_script", spec_key=key)  # fmt: skip
     misses = values.add("floating.check_misses", values["edge.stop_grace"] // check + 2, "answers",
-        "So many missing answers in a row and an edge gives the address away: more than a restart of nginx costs, edge.stop_grace and a second.",
+        "So many missing answers in a row and an edge gives the address away: more than edge.stop_grace and a second, a restart, costs.",
         risk="fewer, and a mere restart moves the address", source="arithmetic", spec_key=key)  # fmt: skip
     values.add("floating.giveaway", check * (misses + 1) + advert, "s",
         "A check that has just passed, those that are missed, and the next edge's skew: then it has the address of one without nginx.",
