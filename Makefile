@@ -35,7 +35,7 @@ lint: .venv/dev ## Every linter
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline -q roles
 	$(BIN)/yamllint --strict -d "{extends: .yamllint, rules: {document-start: disable}}" examples
 	$(BIN)/yamllint --strict roles .yamllint .ansible-lint
-	$(BIN)/shellcheck examples/demo.sh .ci/run tests/golden/*/hosts/*/usr/local/lib/restante/tls-reload tests/golden/*/hosts/*/usr/local/lib/restante/restart-delay
+	$(BIN)/shellcheck examples/demo.sh .ci/run tests/golden/*/hosts/*/usr/local/lib/restante/tls-reload tests/golden/*/hosts/*/usr/local/lib/restante/restart-delay tests/golden/*/hosts/*/usr/local/lib/restante/floating-interface
 
 test: lint ## Lint, unit, golden, bad specs, contract; no root
 	$(BIN)/pytest -n 2 -m "not lab" tests

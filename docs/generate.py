@@ -21,6 +21,7 @@ from restante.cli.main import VERBS, main
 from restante.cli.report import CAUSES
 from restante.client import figures, hands, http, mailbox, reading, settings, webhook
 from restante.plan.build import build
+from restante.plan.derived import Derived
 from restante.plan.profiles import known
 from restante.protocol import backoff, heartbeat, ladder, liveness
 from restante.protocol.codes import MEANINGS
@@ -125,8 +126,10 @@ def _default(value: Any) -> str:
 
 
 def _values() -> str:
-    loaded = load(resources.examples() / "two-tier.yml")
-    plan = build(loaded, gather(loaded))
+    derived: dict[str, Derived] = {}
+    for example in ("floating-address", "two-tier"):
+        loaded = load(resources.examples() / f"{example}.yml")
+        derived |= build(loaded, gather(loaded)).values
     rows = [
         [
             f"`{value.key}`",
@@ -136,9 +139,9 @@ def _values() -> str:
             value.risk,
             value.source,
         ]
-        for value in plan.values.values()
+        for value in derived.values()
     ]
-    head = ["key", "in two-tier.yml", "steered by", "why", "otherwise", "source"]
+    head = ["key", "in two-tier.yml, or in floating-address.yml", "steered by", "why", "otherwise", "source"]
     return f"# Derived values\n\n`restante explain SPEC` shows yours; `overrides.values` changes one.\n\n{_table(head, rows)}"
 
 

@@ -111,6 +111,7 @@ class Bundle:
             "files": list(self.hosts[name]["files"]),
             "running": {key: item["running"] for key, item in components.items() if item["running"]},
             "nginx": "nginx" in components,
+            "keepalived": "keepalived" in components,
             "firewall": "nftables" in components,
             "postfix": "postfix" in components,
             "postgresql": not components.keys().isdisjoint({"postgresql", "patroni"}),

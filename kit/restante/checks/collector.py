@@ -84,6 +84,11 @@ def age(pid: str) -> float:
     return float(read("/proc/uptime").split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
 
 
+def addresses() -> list[str]:
+    """Every address of every interface, without its prefix."""
+    return [line.split()[3].partition("/")[0] for line in run("ip", "-oneline", "address", "show").splitlines()]
+
+
 def workers() -> list[dict[str, Any]]:
     """nginx's workers: pid, whether it drains, its age and its limit on open files."""
     found = []
@@ -159,6 +164,7 @@ def main(ask: dict[str, Any]) -> dict[str, Any]:
         "firewall": run("nft", "list", "table", "inet", "restante") if ask["firewall"] else "",
         "conntrack": [read(f"/proc/sys/net/netfilter/nf_conntrack_{name}").strip() for name in ("count", "max")],
         "nginx": run("nginx", "-T") if ask["nginx"] else "",
+        "addresses": addresses() if ask["keepalived"] else [],
         "workers": workers() if ask["nginx"] else [],
         "postfix": postfix() if ask["postfix"] else {},
         "postgresql": postgresql() if ask["postgresql"] else {},

@@ -117,3 +117,15 @@ def test_draining(bundle: Bundle, facts: dict[str, Any]) -> None:
 def test_watched(facts: dict[str, Any]) -> None:
     for unit in ("restante-tls.path", "restante-tls.timer"):
         expect(f"{unit} is", "active", facts["units"][unit]["ActiveState"])
+
+
+@check(id="floating-address-held", cause=5, key="edge.floating", component="keepalived")
+@pytest.mark.usefixtures("facts")
+def test_floating(bundle: Bundle, life: Any) -> None:
+    """By exactly one edge of those that were asked; with --limit by no two."""
+    edges = bundle.with_component("keepalived")
+    known = {name: life.facts[name] for name in edges if isinstance(life.facts.get(name), dict)}
+    for address in bundle.plan["floating"]:
+        holders = [name for name, found in known.items() if address in found["addresses"]]
+        if len(holders) > 1 or (not holders and len(known) == len(edges)):
+            raise Expected(f"{address} on one edge", f"on {' and '.join(holders) or 'none'}")

@@ -82,15 +82,23 @@ def test_ports(bundle: Bundle, facts: dict[str, Any], host_name: str) -> None:
 @check(id="firewall-as-planned", cause=1, key="firewall", component="nftables")
 def test_firewall(bundle: Bundle, facts: dict[str, Any], host_name: str) -> None:
     """Exactly the spec's openings: a rule that somebody added is found as well as one that is gone."""
-    wanted = {_rule(opening) for opening in bundle.plan["hosts"][host_name]["openings"]}
-    lines = {line.strip() for line in facts["firewall"].splitlines()}
-    found = {
-        line for line in lines if line.endswith("accept") and " dport " in f" {line}" and " udp " not in f" {line}"
-    }
+    host = bundle.plan["hosts"][host_name]
+    wanted = {_rule(opening) for opening in host["openings"]} | {_vrrp(peer) for peer in host["vrrp_peers"]}
+    # nft writes the protocol as a name where the host has /etc/protocols.
+    lines = {line.strip().replace("l4proto vrrp", "l4proto 112") for line in facts["firewall"].splitlines()}
+    found = {line for line in lines if line.endswith("accept") and (_is_tcp(line) or "112" in line.split())}
     if found != wanted:
         raise Expected(f"open: {'; '.join(sorted(wanted))}", "; ".join(sorted(found)) or "no table inet restante")
     if not any("hook input" in line and "policy drop" in line for line in lines):
         raise Expected("policy drop for all else", facts["firewall"])
+
+
+def _is_tcp(line: str) -> bool:
+    return " dport " in f" {line}" and " udp " not in f" {line}"
+
+
+def _vrrp(peer: str) -> str:
+    return f"{'ip6' if ':' in peer else 'ip'} saddr {peer} meta l4proto 112 accept"
 
 
 def _rule(opening: dict[str, Any]) -> str:

@@ -58,7 +58,10 @@ class Wire:
         return self.bundle.probes(kind)
 
     def tls(self, host: str) -> ssl.SSLSocket:
-        plain = socket.create_connection((self.address(host), 443), PATIENCE_S)
+        return self.tls_at(self.address(host))
+
+    def tls_at(self, address: str) -> ssl.SSLSocket:
+        plain = socket.create_connection((address, 443), PATIENCE_S)
         try:
             return self.context.wrap_socket(plain, server_hostname=self.domain)
         except (ssl.SSLError, OSError) as error:
@@ -174,6 +177,17 @@ def test_certificate(wire: Wire, host_name: str) -> None:
     left = (ends - datetime.datetime.now(datetime.UTC)).days
     if left < DAYS_LEFT:
         raise Expected(f"a certificate with at least {DAYS_LEFT} days left", f"{left} days")
+
+
+@check(id="floating-address-answers", cause=5, key="edge.floating", component="keepalived")
+@pytest.mark.usefixtures("facts")
+def test_floating(wire: Wire, bundle: Bundle) -> None:
+    """From here, as agents reach the domain; whichever edge holds it."""
+    for address in bundle.plan["floating"]:
+        try:
+            wire.tls_at(address).close()
+        except OSError as error:
+            raise Expected(f"an edge that answers at {address}", error) from None
 
 
 @check(id="websocket-through-edge", cause=3, key="edge.routes", component="nginx", kind="websocket")

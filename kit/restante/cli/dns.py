@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from restante.cli.session import plan_for, spec_argument
+from restante.plan import floating
 from restante.plan.build import Plan
 from restante.spec.model import Tier
 
@@ -37,12 +38,17 @@ def _posts(plan: Plan) -> Iterator[tuple[str, str]]:
             yield name, address
 
 
+def _public(plan: Plan) -> tuple[str, ...]:
+    """The address that moves between the edges, or without one each edge's own."""
+    own = (address for name in plan.spec.hosts_of(Tier.edge) for address in plan.spec.hosts[name].addresses)
+    return floating.addresses(plan.spec) or tuple(own)
+
+
 def records(plan: Plan) -> Iterator[str]:
     """Lines of a zone file, with the reasons as comments."""
     domain = plan.spec.domain
     yield "; the name under which agents reach the edges"
-    for name in plan.spec.hosts_of(Tier.edge):
-        yield from (_address(domain, address) for address in plan.spec.hosts[name].addresses)
+    yield from (_address(domain, address) for address in _public(plan))
     yield "; mail comes to the post hosts; equal preference, so that any of them may be away"
     for name in sorted({name for name, _ in _posts(plan)}):
         yield from (_address(f"{name}.{domain}", address) for address in plan.spec.hosts[name].addresses)

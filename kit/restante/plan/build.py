@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from restante.errors import Problem, SpecError
-from restante.plan import backup, cluster, mail, post, profiles, sizing, timeouts, topology
+from restante.plan import backup, cluster, floating, mail, post, profiles, sizing, timeouts, topology
 from restante.plan.derived import Derived, Rule, Values
 from restante.plan.facts import EXPIRY_WARNING_DAYS, Facts
+from restante.plan.floating import Candidate
 from restante.plan.profiles import Middlebox
 from restante.plan.targets import TARGETS, Target
 from restante.plan.tls import PROFILES, TlsProfile
@@ -23,6 +24,8 @@ FOLLOWS = {
     "heartbeat.detection": "heartbeat.interval, pong_timeout or misses",
     "heartbeat.server_silence": "heartbeat.interval",
     "edge.memory": "agents",
+    "floating.takeover": "floating.advert_interval",
+    "floating.giveaway": "floating.check_interval, check_misses or advert_interval",
 }
 
 
@@ -35,6 +38,7 @@ class HostPlan:
     target: Target
     services: Mapping[str, Service]
     openings: tuple[Opening, ...]
+    floating: Candidate | None
 
     @property
     def is_edge(self) -> bool:
@@ -91,8 +95,14 @@ def build(loaded: Loaded, facts: Facts) -> Plan:
     sizing.derive(spec, need, values)
     rules += [*mail.derive(spec, values), *cluster.derive(spec, values)]
     backup.derive(spec, values)
+    floating.derive(spec, values)
     found += [(_spec_path(rule.spec_key), rule.sentence()) for rule in rules if not rule.holds]
-    found += [*sizing.problems(spec, need, values), *mail.problems(spec, values), *_overrides(spec, values)]
+    found += [
+        *sizing.problems(spec, need, values),
+        *mail.problems(spec, values),
+        *floating.limits(values),
+        *_overrides(spec, values),
+    ]
     if found:
         raise _refuse(loaded, found)
     return Plan(
@@ -106,7 +116,12 @@ def build(loaded: Loaded, facts: Facts) -> Plan:
 def _host(spec: Spec, name: str, routes: tuple[RoutePlan, ...]) -> HostPlan:
     host = spec.hosts[name]
     return HostPlan(
-        name, host, TARGETS[host.os], topology.services_of(spec, name), topology.openings(spec, name, routes)
+        name,
+        host,
+        TARGETS[host.os],
+        topology.services_of(spec, name),
+        topology.openings(spec, name, routes),
+        floating.candidate(spec, name),
     )
 
 
@@ -221,6 +236,8 @@ def _overrides(spec: Spec, values: Values) -> Iterator[tuple[Path, str]]:
 def _notes(spec: Spec, path: list[Middlebox], facts: Facts) -> Iterator[str]:
     if spec.hosts_of(Tier.post) and not post.alone(spec) and not spec.firewall.enabled:
         yield "the firewall is off: who may reach the post office's HTTP and the store is left to your own rules"
+    for family in floating.unreached(spec):
+        yield f"the edges have {family}, and edge.floating no address of it: agents cannot reach the domain over {family}"
     for domain in post.without_postmaster(spec):
         yield f"no inbox postmaster@{domain} is predefined, and RFC 5321 4.5.1 wants one: its mail is refused"
     for hop in path:

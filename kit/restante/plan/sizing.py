@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from restante.plan import floating
 from restante.plan.derived import Values
 from restante.spec.document import Path
 from restante.spec.model import Spec, Tier
@@ -22,7 +23,10 @@ SPARE = 1024  # plain requests, log files, listening sockets
 
 @dataclass(frozen=True)
 class Demand:
-    """Tunnels per edge when one edge is away, and the largest number between one edge and one TCP upstream address."""
+    """Tunnels per edge when one edge is away, and the largest number between one edge and one TCP upstream address.
+
+    `edges`: those that serve at once. Who holds the floating address serves everybody.
+    """
 
     edges: int
     tunnels: int
@@ -31,7 +35,7 @@ class Demand:
 
 def demand(spec: Spec, addresses_of: Mapping[str, int]) -> Demand:
     """`addresses_of`: route path -> number of its TCP upstream addresses (0: unix sockets only)."""
-    edges = len(spec.hosts_of(Tier.edge))
+    edges = 1 if floating.addresses(spec) else len(spec.hosts_of(Tier.edge))
     tunnels = -(-spec.agents // max(1, edges - 1))
     sockets = [tunnels // addresses for addresses in addresses_of.values() if addresses]
     return Demand(edges, tunnels, max(sockets, default=0))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from restante.plan import agents, cluster, post
+from restante.plan import agents, cluster, floating, post
 from restante.spec.document import Path
 from restante.spec.model import Host, Route, Service, Spec, Tier
 
@@ -85,7 +85,9 @@ def _upstreams(spec: Spec, text: str) -> Iterator[Upstream]:
     known = owner(spec, address)
     if known:
         _listens(spec, known, port)
-    elif ipaddress.ip_address(address).is_loopback and port in {*EDGE_PORTS, STATUS_PORT}:
+    elif port in {*EDGE_PORTS, STATUS_PORT} and (
+        ipaddress.ip_address(address).is_loopback or address in floating.addresses(spec)
+    ):
         raise Unresolved(f"{text} is the edge itself: requests would go round for ever; name the program behind it")
     yield Upstream(_join(address, port), known, port)
 
@@ -168,6 +170,7 @@ def problems(spec: Spec) -> Iterator[tuple[Path, str]]:
     """What does not fit together, each with its place."""
     yield from _addresses(spec)
     yield from _tiers(spec)
+    yield from floating.problems(spec)
     yield from post.problems(spec)
     yield from _routes(spec)
     yield from _services(spec)

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from restante import resources
-from restante.plan import backup, cluster, office, post
+from restante.plan import backup, cluster, floating, office, post
 from restante.plan.build import Plan
 from restante.render import inventory
 from restante.render.host import identity, render_host
@@ -51,6 +51,7 @@ def plan_document(plan: Plan) -> dict[str, object]:
         "routes": [asdict(route) for route in plan.routes],
         "tls": {"lab": bool(spec.tls and spec.tls.lab), **asdict(plan.tls_profile)},
         "firewall": spec.firewall.enabled,
+        "floating": floating.addresses(spec),
         "mail": _mail(plan),
         "authority": {
             name: {
@@ -70,6 +71,7 @@ def plan_document(plan: Plan) -> dict[str, object]:
                 "target": asdict(host.target),
                 "backup": plan.spec.store.backup.directory if backup.host(spec) == name else None,
                 "openings": [asdict(opening) for opening in host.openings],
+                "vrrp_peers": host.floating.peers if host.floating else (),
                 "services": {unit: service.model_dump(mode="json") for unit, service in host.services.items()},
             }
             for name, host in plan.hosts.items()

@@ -18,6 +18,8 @@ LIBRARY = "/usr/local/lib/restante"
 PROGRAMS = (f"{LIBRARY}/", "/usr/local/sbin/")
 SERVER = "restante-server.service"
 _QMGR_GENERATION = "tr '\\0' '\\n' < /proc/$(pgrep -o -x qmgr)/cmdline | sed -n 's/^mail_name=//p'"
+# The name of keepalived's process for VRRP; the kernel keeps 15 characters of one.
+_VRRP_GENERATION = "ps -o comm= --ppid $(systemctl show -P MainPID keepalived.service) | sed -n 's/^vr-//p'"
 _NFT_GENERATION = r"nft list table inet restante | sed -n 's/.*chain generation_\([0-9a-f]*\).*/\1/p'"
 
 
@@ -47,6 +49,17 @@ def nginx(plan: Plan) -> Component:
         "nginx", "", units=("nginx.service",), change="reload", test=(("nginx", "-t", "-q"),),
         running=("curl", "-fsS", "--max-time", "2", status), listens=(f"127.0.0.1:{STATUS_PORT}", "127.0.0.1:443"),
         cuts=f"old workers keep established sockets for {drain} s, then cut them: agents reconnect",
+    )  # fmt: skip
+
+
+def keepalived(_: Plan) -> Component:
+    config = "/etc/keepalived/keepalived.conf"
+    # The interface's name is in a file beside it, of this host's own making: in the copy for the test too.
+    test = f"{LIBRARY}/floating-interface && exec keepalived --config-test --use-file {config}"
+    return Component(
+        "keepalived", "", units=("keepalived.service",), change="reload", test=(("sh", "-c", test),),
+        running=("sh", "-c", _VRRP_GENERATION),
+        cuts="no socket by a reload; a start of the unit anew on the edge that holds the address moves it, and cuts that edge's",
     )  # fmt: skip
 
 
@@ -189,12 +202,14 @@ def of_host(plan: Plan, host: HostPlan) -> list[Component]:
     found += [backup(plan)] if backed_up else []
     found += [service(name, entry) for name, entry in host.services.items()]
     found += [nginx(plan)] if host.is_edge else []
+    found += [keepalived(plan)] if host.floating else []
     return [*found, tls(plan)] if host.is_edge or host.is_post else found
 
 
 def packages(plan: Plan, host: HostPlan) -> list[str]:
     wanted = {"procps"}
     wanted |= {"nginx", "openssl", "curl"} if host.is_edge else set()
+    wanted |= {"keepalived", "iproute2"} if host.floating else set()
     wanted |= {"postfix", "postfix-sqlite", "openssl", "python3"} if host.is_post else set()
     wanted |= {f"postgresql-{host.target.postgresql}", "python3"} if host.is_store else set()
     if host.is_store and plan.spec.store.replicated:

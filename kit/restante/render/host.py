@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from restante import resources
-from restante.plan import agents, post
+from restante.plan import agents, floating, post
 from restante.plan.build import HostPlan, Plan
 from restante.plan.facts import EXPIRY_WARNING_DAYS
 from restante.plan.topology import EDGE_PORTS, STATUS_PORT
@@ -163,6 +163,7 @@ def _context(plan: Plan, host: HostPlan) -> dict[str, Any]:
         "alert_config": _alert_config(plan),
         "status_port": STATUS_PORT,
         "listening_ports": _listening(plan, host),
+        "floating": floating.addresses(plan.spec),
         "expiry_days": EXPIRY_WARNING_DAYS,
         "expiry_seconds": EXPIRY_WARNING_DAYS * 86400,
         **mail.context(plan, host),

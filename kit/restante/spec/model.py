@@ -15,6 +15,7 @@ from restante.spec.values import (
     Domain,
     Duration,
     EnvName,
+    FloatingAddress,
     HostPath,
     IPv4,
     IPv6,
@@ -182,6 +183,8 @@ class Edge(Model):
     """The header whose value tells clients apart for limits: never the address, many agents share one behind a NAT."""
     drain: Duration = 30
     """How long a reload or stop lets established sockets live on."""
+    floating: Annotated[tuple[FloatingAddress, ...], _ONE_OR_MANY] = ()
+    """An address, with its network's prefix, that one of the edges holds at a time; a second one may be of the other family."""
 
 
 class Limits(Model):

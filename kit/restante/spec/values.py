@@ -131,6 +131,23 @@ def _ipv6(value: Any) -> str:
         raise refuse(f"{value!r} is not an IPv6 address; an example: 2001:db8::11") from None
 
 
+def _floating(value: Any) -> str:
+    try:
+        address = ipaddress.ip_interface(value if isinstance(value, str) and "/" in value and "%" not in value else "")
+    except ValueError:
+        raise refuse(
+            f"{value!r} is not an address with its network's prefix; an example: 192.0.2.100/24, or 2001:db8::100/64"
+        ) from None
+    network = address.network
+    if network.num_addresses < 4:
+        raise refuse(f"{address} leaves no room for edges beside it; give the prefix of the network that they are in")
+    if address.ip in {network.network_address, network.broadcast_address}:
+        raise refuse(f"{address.ip} is the whole of {network}, no address in it; an example: 192.0.2.100/24")
+    if address.is_loopback or address.is_link_local or address.is_multicast:
+        raise refuse(f"{address.ip} means something else on every host; give an address that agents can reach")
+    return str(address)
+
+
 def _network(value: Any) -> str:
     try:
         network = ipaddress.ip_network(value if isinstance(value, str) and "%" not in value else "")
@@ -216,6 +233,7 @@ HostPath = Annotated[str, BeforeValidator(_host_path)]
 BackupFolder = Annotated[str, BeforeValidator(_backup_folder)]
 IPv4 = Annotated[str, BeforeValidator(_ipv4), WithJsonSchema({**_TEXT, "format": "ipv4"})]
 IPv6 = Annotated[str, BeforeValidator(_ipv6), WithJsonSchema({**_TEXT, "format": "ipv6"})]
+FloatingAddress = Annotated[str, BeforeValidator(_floating), WithJsonSchema({**_TEXT, "pattern": "/[0-9]{1,3}$"})]
 Network = Annotated[str, BeforeValidator(_network)]
 Reference = Annotated[str, BeforeValidator(_reference), WithJsonSchema({**_TEXT, "pattern": "^(file|env):"})]
 TlsFile = Annotated[str, BeforeValidator(_tls_file), WithJsonSchema({**_TEXT, "pattern": "^(file|env|host):"})]
