@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 
 import psycopg
@@ -108,6 +110,33 @@ def test_a_commit_whose_second_copy_was_given_up_is_not_acknowledged_and_its_rep
         asyncio.run(asyncio.wait_for(work(), 30))
     finally:
         admin("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+
+
+def test_a_server_that_is_frozen_is_let_go_though_its_kernel_answers(postgresql: str) -> None:
+    name = f"frozen{next(NUMBERS)}"
+    subprocess.run(["psql", f"{postgresql} dbname=postgres", "-qc", f"CREATE DATABASE {name}"], check=True)
+    of_this = f"SELECT pid FROM pg_stat_activity WHERE datname = '{name}'"
+
+    async def work() -> None:
+        store = PostgresStore(f"{postgresql} dbname={name} tcp_user_timeout=1000", POLICY)
+        await store.start()
+        await store.create_inbox(InboxDraft("a@example.org"))
+        arrival = mail("a@example.org", hop="mx/2")
+        assert await store.ingest(arrival) == [Verdict.stored]
+        found = subprocess.run(
+            ["psql", f"{postgresql} dbname=postgres", "-qAtc", of_this], check=True, capture_output=True
+        )
+        frozen = [int(pid) for pid in found.stdout.split()]
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            assert await store.ingest(arrival) == [Verdict.repeated], "another connection serves"
+        finally:
+            for pid in frozen:
+                os.kill(pid, signal.SIGCONT)
+        await store.close()
+
+    asyncio.run(asyncio.wait_for(work(), 30))
 
 
 def test_a_leader_that_lacks_an_acknowledged_commit_changes_every_epoch(postgresql: str) -> None:

@@ -30,6 +30,7 @@ class Connector:
         self._more: dict[str, Any] = {key: value for key, value in DEFAULTS.items() if key not in said}
         self._more |= {"password": password} if password else {}
         self._hosts = _hosts(said)
+        self.patience_s = int(said.get("tcp_user_timeout") or DEFAULTS["tcp_user_timeout"]) / 1000
 
     def connect(self) -> psycopg.Connection[Row]:
         """To the first that serves; one that failed is asked last from then on, so a dead one costs its timeout once.

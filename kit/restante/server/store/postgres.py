@@ -22,6 +22,7 @@ from restante.server.store.base import Arrival, FreeSpace, StoreError, Verdict
 from restante.server.store.connector import Connector
 from restante.server.store.inboxes import new_epoch
 from restante.server.store.ingest import ingest
+from restante.server.store.patience import Patience
 from restante.server.store.retention import Policy
 from restante.server.store.statements import for_psycopg
 from restante.server.store.store import Heads, Store, T
@@ -69,6 +70,7 @@ class PostgresStore(Store):
         super().__init__(policy)
         self.floor_bytes, self._full = floor_bytes, False
         self._connector = Connector(url, password)
+        self._patience = Patience(self._connector.patience_s)
         self._acknowledged: tuple[int, int] | None = None  # inbox and head of the last commit that Postfix was told of
         self._arrivals: queue.SimpleQueue[tuple[Arrival, asyncio.Future[list[Verdict]]] | None] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(WORKERS, "store-worker")
@@ -91,6 +93,7 @@ class PostgresStore(Store):
                 (self._write_all, "store-writer"),
                 (self._notify, "store-notify"),
                 (self._listen, "store-listen"),
+                (lambda: self._patience.watch(self._stopped), "store-patience"),
             )
         ]
         for thread in self._threads:
@@ -108,10 +111,11 @@ class PostgresStore(Store):
         with _sentence():
             connection = self._connector.connect()
             connection.add_notice_handler(self._noticed)
-            # A plan that was made for an empty table would be kept while it grows: until the next ANALYZE, batches took 60 ms.
-            connection.execute("SET plan_cache_mode = force_custom_plan")
-            row = connection.execute(for_psycopg("now")).fetchone()
-            self._compare(connection)
+            with self._patience.waiting(connection):
+                # A plan that was made for an empty table would be kept while it grows: until the next ANALYZE, batches took 60 ms.
+                connection.execute("SET plan_cache_mode = force_custom_plan")
+                row = connection.execute(for_psycopg("now")).fetchone()
+                self._compare(connection)
         self.clock.not_before(row[0] if row else 0.0)
         return connection
 
@@ -173,10 +177,12 @@ class PostgresStore(Store):
             with contextlib.ExitStack() as stack:
                 connection = self._mine()
                 self._local.warned = None
+                stack.enter_context(self._patience.waiting(connection))
                 try:
                     stack.enter_context(connection.transaction())
                 except psycopg.OperationalError:
                     connection = self._mine()
+                    stack.enter_context(self._patience.waiting(connection))
                     stack.enter_context(connection.transaction())
                 yield connection
             if self._local.warned:
@@ -258,9 +264,10 @@ class PostgresStore(Store):
             try:
                 connection = self._mine()
                 self._own_pid = connection.info.backend_pid
-                for start in range(0, len(waiting), NOTIFY_INBOXES):
-                    payload = ",".join(map(str, waiting[start : start + NOTIFY_INBOXES]))
-                    connection.execute(for_psycopg("notify"), {"payload": payload})
+                with self._patience.waiting(connection):
+                    for start in range(0, len(waiting), NOTIFY_INBOXES):
+                        payload = ",".join(map(str, waiting[start : start + NOTIFY_INBOXES]))
+                        connection.execute(for_psycopg("notify"), {"payload": payload})
             except (psycopg.Error, StoreError) as error:
                 log.warning("a notification was lost, heartbeats and polls will show its mail: %s", error)
 
