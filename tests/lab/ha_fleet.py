@@ -28,7 +28,9 @@ for delivery in Mailbox("https://mail.example.org", inbox="{INBOX}", token=sys.a
     with delivery:
         message = delivery.message
         number = int(message.subject.split()[1])
-        print(json.dumps([number, message.received_at, time.time(), message.data["duplicate_of"]]), flush=True)
+        # A second attempt says itself that it is one: the answer to an acknowledgement was lost.
+        repeats = message.data["duplicate_of"] or delivery.attempt > 1
+        print(json.dumps([number, message.received_at, time.time(), bool(repeats)]), flush=True)
 """
 
 
@@ -41,7 +43,7 @@ class Agent:
             [*fleet.lab.prefix(), sys.executable, "-c", AGENT, token],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
         )  # fmt: skip
-        self.handled: list[tuple[int, float, float, str | None]] = []
+        self.handled: list[tuple[int, float, float, bool]] = []
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
 

@@ -77,6 +77,7 @@ def test_a_dead_host_is_asked_last_and_the_one_that_serves_first(postgresql: str
     for _ in range(2):
         connector.connect().close()
     assert [host["host"] == absent for host in connector._hosts] == [False, True, True]
+    assert connector.generation == 1, "the first was another host, and what leads there is stale"
     with pytest.raises(psycopg.OperationalError, match=f"(?s){absent}.*{absent}"):
         Connector(f"host={absent},{absent} {user}").connect()
 

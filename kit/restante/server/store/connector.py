@@ -30,6 +30,9 @@ class Connector:
         self._more: dict[str, Any] = {key: value for key, value in DEFAULTS.items() if key not in said}
         self._more |= {"password": password} if password else {}
         self._hosts = _hosts(said)
+        self._serving = self._hosts[0]
+        self.generation = 0
+        """Counts the hosts that served. What is connected to an earlier one may be a leader that was frozen and knows of no other yet."""
         self.patience_s = int(said.get("tcp_user_timeout") or DEFAULTS["tcp_user_timeout"]) / 1000
 
     def connect(self) -> psycopg.Connection[Row]:
@@ -40,12 +43,16 @@ class Connector:
         failures = []
         for host in list(self._hosts):
             try:
-                return psycopg.connect(self._url, autocommit=True, **self._more, **host)
+                found = psycopg.connect(self._url, autocommit=True, **self._more, **host)
             except psycopg.OperationalError as error:
                 failures.append(str(error).strip())
                 with contextlib.suppress(ValueError):  # another thread is moving it just now
                     self._hosts.remove(host)
                     self._hosts.append(host)
+            else:
+                if host != self._serving:
+                    self._serving, self.generation = host, self.generation + 1
+                return found
         raise psycopg.OperationalError("; ".join(failures))
 
 

@@ -139,11 +139,18 @@ class PostgresStore(Store):
     def _mine(self) -> psycopg.Connection[Row]:
         """The connection of the calling thread, made anew when the last one broke."""
         connection: psycopg.Connection[Row] | None = getattr(self._local, "connection", None)
-        if connection is None or connection.closed or connection.broken:
+        if connection is None or connection.closed or connection.broken or self._is_stale():
+            if connection is not None:
+                connection.close()
             connection = self._local.connection = self._connect()
+            self._local.generation = self._connector.generation
             self._open.add(connection)
             self._open = {each for each in self._open if not each.closed}
         return connection
+
+    def _is_stale(self) -> bool:
+        """The calling thread's connection leads to a host from which another has taken over."""
+        return bool(self._local.generation != self._connector.generation)
 
     async def close(self) -> None:
         self._stopped.set()
@@ -276,7 +283,7 @@ class PostgresStore(Store):
             try:
                 connection = self._mine()
                 connection.execute("LISTEN restante")
-                while not self._stopped.is_set():
+                while not (self._stopped.is_set() or self._is_stale()):
                     # The generator holds the connection until it ends.
                     heard = list(connection.notifies(timeout=0.5, stop_after=1))
                     # What this server committed it has told already, in order.
