@@ -127,7 +127,7 @@ def _default(value: Any) -> str:
 
 def _values() -> str:
     derived: dict[str, Derived] = {}
-    for example in ("floating-address", "two-tier"):
+    for example in ("ha", "floating-address", "two-tier"):
         loaded = load(resources.examples() / f"{example}.yml")
         derived |= build(loaded, gather(loaded)).values
     rows = [
@@ -141,7 +141,7 @@ def _values() -> str:
         ]
         for value in derived.values()
     ]
-    head = ["key", "in two-tier.yml, or in floating-address.yml", "steered by", "why", "otherwise", "source"]
+    head = ["key", "in two-tier.yml, or in ha.yml and floating-address.yml", "steered by", "why", "otherwise", "source"]
     return f"# Derived values\n\n`restante explain SPEC` shows yours; `overrides.values` changes one.\n\n{_table(head, rows)}"
 
 

@@ -89,24 +89,27 @@ def death_of_etcd_beside_the_leader(ha: HaFleet) -> None:
     ha.fleet.on(victim, "systemctl start etcd")
 
 
-def cut(ha: HaFleet, name: str, match: str, *hooks: str, away_s: float = 30) -> None:
-    """The packets that match are dropped in silence on the host."""
-    chains = " ".join(f"chain {hook} {{ type filter hook {hook} priority -10; {match} drop; }}" for hook in hooks)
-    ha.fleet.on(name, f"nft 'table inet lab_cut {{ {chains} }}'")
+def cut(ha: HaFleet, name: str, away_s: float, **matches: str) -> None:
+    """The packets that match, by hook, are dropped in silence on the host."""
+    chains = "\n".join(
+        f"chain {hook} {{ type filter hook {hook} priority -10; {match} drop; }}" for hook, match in matches.items()
+    )
+    ha.fleet.on(name, f"nft 'table inet lab_cut {{\n{chains}\n}}'")
     time.sleep(away_s)
     ha.fleet.on(name, "nft delete table inet lab_cut")
 
 
 def partition_of_the_leader_from_etcd(ha: HaFleet) -> None:
-    cut(ha, ha.leader, "meta iifname != lo meta oifname != lo tcp dport { 2379, 2380 }", "input", "output")
+    ports = "tcp dport { 2379, 2380 }"
+    cut(ha, ha.leader, 30, input=f"iifname != lo {ports}", output=f"oifname != lo {ports}")
 
 
 def partition_of_a_post_host_from_the_store(ha: HaFleet) -> None:
-    cut(ha, ha.posts[0].name, "tcp dport 5432", "output", away_s=15)
+    cut(ha, ha.posts[0].name, 15, output="tcp dport 5432")
 
 
 def loss_one_way_to_the_leader(ha: HaFleet) -> None:
-    cut(ha, ha.leader, "tcp dport != 22 ip saddr 198.51.100.0/24", "input")
+    cut(ha, ha.leader, 30, input="ip saddr 198.51.100.0/24 tcp dport != 22")
 
 
 # Fault -> the longest that no commit may be, in seconds. After a power cut the leader's word must run out first (cluster.ttl),
