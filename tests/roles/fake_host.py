@@ -51,6 +51,8 @@ class FakeSystem(System):
     generations: dict[str, str] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
     clock: float = 0
+    cluster: dict[str, str] = field(default_factory=dict)
+    """What the component's own program answers: `spare` or `settle` -> a complaint."""
 
     def now(self) -> float:
         return self.clock
@@ -78,6 +80,9 @@ class FakeSystem(System):
                 self.units[f"{unit}.timer"] = FakeUnit("active", sub="waiting")
             case ["dpkg" | "dpkg-query" | "getent" | "useradd", *_]:
                 return self._database(list(argv))
+            case ["/usr/local/lib/restante/cluster", verb]:
+                self.log.append(f"cluster {verb}")
+                return Result(1 if verb in self.cluster else 0, "", self.cluster.get(verb, ""))
             case ["generation-of", name]:
                 return Result(0, self.generations.get(name, "") + "\n", "")
         self.log.append(" ".join(argv))

@@ -323,6 +323,40 @@ def test_the_diff_shows_text_rights_and_what_is_no_text(machine: Machine) -> Non
     assert (shown[2]["before"], shown[2]["after_header"]) == ("old", f"{SITE} (absent)")
 
 
+CLUSTER = "/usr/local/lib/restante/cluster"
+MEMBER = {
+    "files": {CLUSTER: "program"},
+    "component": {"change": "restart", "before": [CLUSTER, "spare"], "settled": [CLUSTER, "settle"]},
+}
+
+
+def test_a_member_hands_over_before_it_is_changed_and_is_waited_for_after(machine: Machine) -> None:
+    machine.apply(nginx("r1", **MEMBER))
+    assert "cluster spare" not in machine.system.log, "nobody depends on a host of its first release"
+    machine.apply(nginx("r2", "new", **MEMBER))
+    asked = [line for line in machine.system.log if line.startswith(("cluster", "restart"))]
+    assert asked == ["cluster spare", "restart nginx.service", "cluster settle"]
+    machine.apply(nginx("r2", "new", **MEMBER))
+    assert machine.system.log == []
+
+
+def test_a_member_that_the_others_need_is_refused_before_anything_changes(machine: Machine) -> None:
+    machine.apply(nginx("r1", **MEMBER))
+    machine.system.cluster["spare"] = "edge-1 cannot be spared: no other member follows"
+    with pytest.raises(RefusedError, match="cannot be spared: .*; nothing was changed on this host"):
+        machine.apply(nginx("r2", "new", **MEMBER))
+    assert machine.read(CONF) == "good"
+    assert links(machine) == {"current": "r1"}
+
+
+def test_a_member_that_does_not_settle_gets_the_release_before_back(machine: Machine) -> None:
+    machine.apply(nginx("r1", **MEMBER))
+    machine.system.cluster["settle"] = "no member leads"
+    with pytest.raises(FailedError, match="no member leads"):
+        machine.apply(nginx("r2", "new", **MEMBER))
+    assert machine.read(CONF) == "good"
+
+
 def test_another_deploy_at_work_is_refused(machine: Machine) -> None:
     with Store(machine.host).locked(), pytest.raises(RefusedError, match="another deploy is at work"):
         machine.apply(nginx("r1"))

@@ -30,23 +30,36 @@ def command(*, spec: Path, bundle: Path | None, lab: bool, watch: bool, as_json:
     Exit status: 0 all is as it should be, 1 something is not.
     """
     with bundle_at(spec, bundle) as folder, tempfile.TemporaryDirectory(prefix="restante-status-") as scratch:
-        prefix, config = _way(spec, folder, Path(scratch), lab=lab)
-        states = ask(folder, config, prefix)
+        commands = _commands(spec, Bundle.read(folder), Path(scratch), lab=lab)
+        states = ask(folder, commands)
         while watch:
             click.clear()
             click.echo(f"{time.strftime('%H:%M:%S')}  Ctrl-C ends")
             _show(states, as_json=as_json)
             time.sleep(PAUSE_S)
-            states = ask(folder, config, prefix)
+            states = ask(folder, commands)
     _show(states, as_json=as_json)
     raise click.exceptions.Exit(1 if any(state.troubles() for state in states) else 0)
 
 
-def _way(spec: Path, bundle: Path, scratch: Path, *, lab: bool) -> tuple[Sequence[str], Path]:
-    if lab:
-        machines = lab_for(spec)[0]
-        return machines.prefix(), machines.ssh_config
-    return (), write_ssh_config(Bundle.read(bundle), scratch)
+def _commands(spec: Path, bundle: Bundle, scratch: Path, *, lab: bool) -> dict[str, list[str]]:
+    """Host -> what runs Python there as root."""
+    machines = lab_for(spec)[0] if lab else None
+    prefix = machines.prefix() if machines else []
+    config = machines.ssh_config if machines else write_ssh_config(bundle, scratch)
+    return {
+        name: [
+            *prefix,
+            "ssh",
+            "-F",
+            str(config),
+            name,
+            *(["sudo", "-n"] if way["ansible_become"] else []),
+            "python3",
+            "-",
+        ]
+        for name, way in bundle.inventory.items()
+    }
 
 
 def _show(states: Sequence[HostState], *, as_json: bool) -> None:

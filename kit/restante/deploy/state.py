@@ -103,15 +103,13 @@ class HostState:
             yield "automatic failover is paused"
 
 
-def ask(bundle: Path, ssh_config: Path, prefix: Sequence[str] = ()) -> list[HostState]:
-    """All hosts at once, over ssh. `ssh_config` says how each name is reached."""
+def ask(bundle: Path, commands: Mapping[str, Sequence[str]]) -> list[HostState]:
+    """All hosts at once. `commands`: host -> what runs a Python program there that comes on its standard input."""
     hosts = json.loads((bundle / "plan.json").read_bytes())["hosts"]
 
     def one(name: str) -> HostState:
         wanted = json.loads((bundle / "hosts" / name / "manifest.json").read_bytes())["release"]
-        return _ask(
-            HostState(name, hosts[name]["tiers"], wanted), [*prefix, "ssh", "-F", str(ssh_config), name, "python3", "-"]
-        )
+        return _ask(HostState(name, hosts[name]["tiers"], wanted), commands[name])
 
     with ThreadPoolExecutor(max_workers=16) as pool:
         return list(pool.map(one, hosts))
