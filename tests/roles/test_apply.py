@@ -343,7 +343,7 @@ def test_a_member_hands_over_before_it_is_changed_and_is_waited_for_after(machin
 def test_a_member_that_the_others_need_is_refused_before_anything_changes(machine: Machine) -> None:
     machine.apply(nginx("r1", **MEMBER))
     machine.system.cluster["spare"] = "edge-1 cannot be spared: no other member follows"
-    with pytest.raises(RefusedError, match="cannot be spared: .*; nothing was changed on this host"):
+    with pytest.raises(RefusedError, match=r"cannot be spared: .*; nothing was changed on this host"):
         machine.apply(nginx("r2", "new", **MEMBER))
     assert machine.read(CONF) == "good"
     assert links(machine) == {"current": "r1"}

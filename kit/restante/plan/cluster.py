@@ -95,7 +95,7 @@ def derive(spec: Spec, values: Values) -> list[Rule]:
         risk="too short, and elections do not end", source=f"{_ETCD}: election-timeout", spec_key=key)  # fmt: skip
     values.add("cluster.sender_timeout", 10, "s", "A member that says nothing for so long is not waited for: another becomes synchronous.",
         risk="the default of 60 s holds every commit for as long", source="PostgreSQL, runtime configuration: wal_sender_timeout", spec_key=key)  # fmt: skip
-    values.add("cluster.part_every", 60, "s", "Leads of PostgreSQL and of etcd that came onto one host are parted so often.",
+    values.add("cluster.look", 60, "s", "So often leads of PostgreSQL and etcd on one host are parted; what is seen twice, a person is told.",
         risk="both fall together, and the next leader comes seconds later", source="etcd: a new leader grants every lease anew", spec_key=key)  # fmt: skip
     values.add("store.connect_timeout", 2, "s", "A member that is away costs a post office so much, once: then it asks the others first. The least that libpq takes.",
         risk="too long adds to every failover", source=f"{_LIBPQ}: connect_timeout", spec_key=key)  # fmt: skip

@@ -103,7 +103,7 @@ def patroni(_: Plan) -> Component:
 
 def cluster_programs(_: Plan) -> Component:
     """Apart from Patroni, which a new release of the kit's own code need not restart."""
-    unit = "restante-part"
+    unit = "restante-cluster"
     test = ("systemd-analyze", "verify", f"/etc/systemd/system/{unit}.service")
     settled = (f"{LIBRARY}/cluster", "settle", "patroni")
     return Component("cluster", "", units=(f"{unit}.timer",), change="restart", test=(test,), settled=settled)

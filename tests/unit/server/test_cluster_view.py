@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from restante.server.cluster.__main__ import _news
 from restante.server.cluster.view import Member, View, members
 
 ALL = {"a": True, "b": True, "c": True}
@@ -21,7 +24,7 @@ def view(roles: str, etcd: dict[str, bool] = ALL, own: str = "a") -> View:
         if word in known:
             role, state, lag = known[word]
             made[name] = Member(name, role, state, 1, lag)
-    return View(own, 3, etcd, made)
+    return View(own, ("a", "b", "c"), etcd, made)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,32 @@ def test_a_member_is_spared_unless_the_others_need_it(roles: str, etcd: dict[str
 def test_a_member_is_settled_when_it_takes_its_part(roles: str, etcd: dict[str, bool], why: str | None) -> None:
     found = view(roles, etcd).unsettled()
     assert found is None if why is None else found and found.startswith(why), found
+
+
+@pytest.mark.parametrize(
+    ("roles", "etcd", "text"),
+    [
+        ("leads synchronous follows", ALL, ""),
+        ("synchronous leads absent", ALL, ""),
+        ("leads synchronous absent", ALL, "c: away"),
+        ("leads synchronous follows", {"a": True, "b": True}, "c: away"),
+        ("leads follows starting", ALL, "no member has every commit: mail waits in Postfix until one does; c: away"),
+        ("synchronous follows absent", ALL, "no member leads"),
+    ],
+)
+def test_the_member_that_leads_tells_what_a_person_should_know(roles: str, etcd: dict[str, bool], text: str) -> None:
+    found = view(roles, etcd).trouble()
+    assert found.startswith(text)
+    assert bool(found) == bool(text)
+
+
+def test_a_trouble_is_told_when_it_was_seen_twice_and_again_when_it_is_over(tmp_path: Path) -> None:
+    told = []
+    for trouble in ("", "x", "", "x", "x", "x", "y", "y", "", ""):
+        _news(tmp_path, trouble)
+        news = tmp_path / "news"
+        told.append(news.read_text() if news.exists() else None)
+    assert told == [None, None, None, None, "x", None, None, "y", None, "over: y"]
 
 
 def test_both_dialects_of_patroni_are_understood() -> None:

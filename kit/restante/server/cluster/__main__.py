@@ -1,12 +1,14 @@
-"""What a deploy runs on a member: `spare` before it changes the host, `settle` after. A timer runs `part`; `status` is for all."""
+"""What a deploy runs on a member: `spare` before it changes the host, `settle` after. A timer runs `look`; `status` is for all."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 
 from restante.errors import FoundError, InputError, RestanteError
 from restante.server.cluster.peers import Peers
@@ -46,17 +48,29 @@ def settle(settings: ClusterSettings, component: str) -> str:
     return "settled"
 
 
-def part(settings: ClusterSettings) -> str:
-    """Two leads on one host would fall together, and etcd's next one counts every word that PostgreSQL's leader gave from its own start.
+def look(settings: ClusterSettings, memory: Path) -> str:
+    """Part the leads of PostgreSQL and of etcd when they came onto one host; what a person should be told goes to `memory`/news.
 
-    So a power cut of both would be noticed seconds later than one of either.
+    Leads on one host fall together, and etcd's next leader counts every word of PostgreSQL's from its own start: seconds are lost.
     """
     peers = Peers(settings)
     view = peers.view()
+    _news(memory, view.trouble())
     if view.leader is None or view.leader.name != settings.own:
         return "this member does not lead"
     heir = peers.part(name for name, good in view.etcd.items() if good)
     return f"etcd is led by {heir} now" if heir else "etcd is led elsewhere"
+
+
+def _news(memory: Path, trouble: str) -> None:
+    """Told once when it was seen twice, and once when it is over: a failover is on its way for a minute at most."""
+    seen, told, news = (memory / name for name in ("seen", "told", "news"))
+    before, last = (path.read_text() if path.exists() else "" for path in (seen, told))
+    seen.write_text(trouble)
+    news.unlink(missing_ok=True)
+    if trouble == before and trouble != last:
+        news.write_text(trouble or f"over: {last}")
+        told.write_text(trouble)
 
 
 def status(settings: ClusterSettings) -> str:
@@ -84,13 +98,13 @@ def run() -> None:
                 said = spare(load(), component)
             case ["settle", ("etcd" | "patroni") as component]:
                 said = settle(load(), component)
-            case ["part"]:
-                said = part(load())
+            case ["look"]:
+                said = look(load(), Path(os.environ["RUNTIME_DIRECTORY"]))
             case ["status"]:
                 said = status(load())
             case words:
                 raise InputError(
-                    f"cluster {' '.join(words)} is nothing to do; accepted: spare|settle etcd|patroni, part, status"
+                    f"cluster {' '.join(words)} is nothing to do; accepted: spare|settle etcd|patroni, look, status"
                 )
         sys.stdout.write(f"{said}\n")
     except RestanteError as error:

@@ -34,7 +34,7 @@ class Peers:
         etcd = {name: good for name, good in zip(self.settings.members, healthy, strict=True) if good is not None}
         # One that still hears etcd knows better than one that was cut off.
         best = max(told, key=lambda answer: sum(member.leads for member in members(answer).values()), default={})
-        return View(self.settings.own, len(self.settings.members), etcd, members(best), bool(best.get("pause")))
+        return View(self.settings.own, tuple(self.settings.members), etcd, members(best), bool(best.get("pause")))
 
     def switch_over(self, leader: str, candidate: str) -> None:
         """Raises FoundError with Patroni's own words when it refuses."""

@@ -39,14 +39,14 @@ class View:
     """`etcd`: whether it is healthy, for each member that answers. `members`: as any of their Patronis knows them, by name."""
 
     own: str
-    size: int
+    names: tuple[str, ...]
     etcd: Mapping[str, bool]
     members: Mapping[str, Member]
     paused: bool = False
 
     @property
     def quorum(self) -> int:
-        return self.size // 2 + 1
+        return len(self.names) // 2 + 1
 
     @property
     def leader(self) -> Member | None:
@@ -90,10 +90,26 @@ class View:
     @property
     def too_few(self) -> bool:
         """A cluster that has lost most members; or one that is being made: until each etcd has been there once, it speaks version 3.0."""
-        return len(self.etcd) < (self.quorum if self.members else self.size)
+        return len(self.etcd) < (self.quorum if self.members else len(self.names))
 
     def etcd_unsettled(self) -> str | None:
         return None if self.too_few or self.etcd.get(self.own) else "etcd on this host is not healthy"
+
+    def trouble(self) -> str:
+        """What a person should know, as the member that leads sees it, or each one when none does; nothing when all is well."""
+        if self.leader is None:
+            return "no member leads: mail waits in Postfix"
+        if self.leader.name != self.own:
+            return ""
+        away = sorted(name for name in self.names if not self._serves(name))
+        found = ["no member has every commit: mail waits in Postfix until one does"] * (self.synchronous is None)
+        found += [f"{', '.join(away)}: away, or not following; one more death may stop writes"] if away else []
+        found += ["automatic failover is paused"] if self.paused else []
+        return "; ".join(found)
+
+    def _serves(self, name: str) -> bool:
+        member = self.members.get(name)
+        return bool(self.etcd.get(name) and member and (member.leads or member.follows))
 
     def _others(self) -> list[Member]:
         return [member for member in self.members.values() if member.name != self.own]
