@@ -61,7 +61,7 @@ def power_cut_of_an_edge(ha: HaFleet) -> None:
 
 
 def power_cut_of_a_post_host_whose_queue_is_not_empty(ha: HaFleet) -> None:
-    ha.posts[0].sh("systemctl stop restante-lmtp.socket restante-server.service")
+    ha.posts[0].sh("systemctl kill -s STOP restante-server.service")
     time.sleep(3)
     assert ha.posts[0].queued() > 3
     power_cut(ha, ha.posts[0].name, away_s=5)
