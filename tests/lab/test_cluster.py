@@ -132,6 +132,10 @@ LONG: dict[Callable[[HaFleet], None], float] = {
 }
 
 
+# An agent whose own path died in silence knows it after 35 s at worst (docs/explanation/liveness.md).
+SILENT = {power_cut_of_an_edge, power_cut_of_a_post_host_whose_queue_is_not_empty}
+
+
 @pytest.mark.parametrize(
     ("fault", "gap_s"),
     [*FAULTS.items(), *(pytest.param(*each, marks=pytest.mark.long) for each in LONG.items())],
@@ -143,7 +147,7 @@ def test_no_mail_is_lost_and_the_gap_is_bounded(ha: HaFleet, fault: Callable[[Ha
     assert not told.lost
     assert not told.twice
     assert told.gap_s < gap_s
-    assert told.late_s < 15
+    assert told.late_s < (40 if fault in SILENT else 15)
 
 
 def test_a_rolling_upgrade_and_its_rollback_lose_nothing_and_refuse_nobody(ha: HaFleet) -> None:
@@ -178,6 +182,24 @@ def test_a_member_that_the_others_need_is_not_touched(ha: HaFleet) -> None:
         ha.fleet.spec.write_text(ha.fleet.original)
         ha.machine(away).power_on()
         ha.mended()
+
+
+@pytest.mark.long
+def test_a_member_whose_disk_is_gone_comes_back_by_the_runbook(ha: HaFleet) -> None:
+    names = [name for name in STORES if name != ha.leader]
+    lost, well = names
+    ha.fleet.on(lost, "systemctl stop patroni etcd; rm -rf /var/lib/etcd/restante /var/lib/postgresql/*/restante")
+    addresses = {name: f"198.51.100.{20 + int(name[-1])}" for name in STORES}
+    own = "/var/lib/restante/identity/etcd"
+    ha.fleet.on(
+        well,
+        f"""export ETCDCTL_API=3 ETCDCTL_ENDPOINTS=https://{addresses[well]}:2379 ETCDCTL_CACERT=/etc/restante/identity/root.pem \
+          ETCDCTL_CERT={own}/cert.pem ETCDCTL_KEY={own}/key.pem
+        etcdctl member remove $(etcdctl member list | grep {lost} | cut -d, -f1)
+        etcdctl member add {lost} --peer-urls=https://{addresses[lost]}:2380""",
+    )
+    ha.fleet.deploy()
+    ha.mended()
 
 
 def test_status_says_who_leads_and_names_a_host_that_is_away(ha: HaFleet) -> None:
