@@ -42,6 +42,7 @@ def view(roles: str, etcd: dict[str, bool] = ALL, own: str = "a") -> View:
         ("starting absent absent", {"a": False}, None),
         ("starting starting starting", ALL, None),
         ("starting leads synchronous", ALL, None),
+        ("starting leads absent", ALL, None),
     ],
 )
 def test_a_member_is_spared_unless_the_others_need_it(roles: str, etcd: dict[str, bool], why: str | None) -> None:

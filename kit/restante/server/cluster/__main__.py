@@ -74,6 +74,7 @@ def _news(memory: Path, trouble: str) -> None:
 
 
 def status(settings: ClusterSettings) -> str:
+    """As JSON, what this member knows of all."""
     view = Peers(settings).view()
     return json.dumps(
         {"etcd": view.etcd, "paused": view.paused, "members": [asdict(each) for each in view.members.values()]}

@@ -64,7 +64,7 @@ class View:
                 f"etcd is healthy on {', '.join(sorted(healthy))} only, and {self.quorum} are needed to agree who leads; "
                 "mend the other members first"
             )
-        if self.leader and not any(member.follows for member in self._others()):
+        if self.leader and self._serves(self.own) and not any(member.follows for member in self._others()):
             return (
                 "no other member follows the leader, so a commit would wait for this one; mend the other members first"
             )
