@@ -116,12 +116,12 @@ def loss_one_way_to_the_leader(ha: HaFleet) -> None:
 # and a silent member is waited for as long as cluster.sender_timeout says.
 FAULTS: dict[Callable[[HaFleet], None], float] = {
     power_cut_of_the_leader: 25,
-    freeze_of_the_leader: 25,
-    power_cut_of_both_standbys: 60,
+    freeze_of_the_leader: 30,  # cluster.ttl, and store.let_go for a commit that waits there
     crash_of_postgresql: 10,
 }
 LONG: dict[Callable[[HaFleet], None], float] = {
     power_cut_of_the_synchronous_standby: 20,
+    power_cut_of_both_standbys: 60,
     reboot_of_all_stores_at_once: 60,
     death_of_etcd_beside_the_leader: 10,
     partition_of_the_leader_from_etcd: 35,
