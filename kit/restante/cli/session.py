@@ -39,6 +39,10 @@ def bundle_for(spec: Path, directory: Path) -> Plan:
 def bundle_at(spec: Path, bundle: Path | None) -> Iterator[Path]:
     """The bundle to work with: the one given, unchanged since its render, or a fresh one that goes away again."""
     if bundle:
+        if not spec.exists():
+            raise InputError(
+                f"{spec}: there is no such file; secrets of the bundle are looked for in its folder, so name its spec"
+            )
         if changed := changed_by_hand(bundle):
             raise InputError(
                 f"{bundle} was changed since it was rendered ({', '.join(changed[:5])}{', ...' if len(changed) > 5 else ''}); "

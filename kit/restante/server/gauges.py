@@ -86,3 +86,4 @@ async def observe(post: Post) -> None:
         metrics.dead.labels(row.inbox, row.consumer).set(row.dead)
     if free is not None:
         metrics.free.set(free.bytes)
+        metrics.free_age.set(free.age_s)

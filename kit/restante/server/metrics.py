@@ -55,6 +55,9 @@ class Metrics:
         )
         self.dead = Gauge("restante_dead_letters", "Dead letters.", ["inbox", "consumer"], registry=registry)
         self.free = Gauge("restante_store_free_bytes", "Free space where the store is.", registry=registry)
+        self.free_age = Gauge(
+            "restante_store_free_age_seconds", "How old the knowledge of that space is.", registry=registry
+        )
         self.store_up = Gauge("restante_store_up", "Whether the store answered.", registry=registry)
         self.mta_deferred = Gauge("restante_mta_queue", "Mails in Postfix's queue.", ["queue"], registry=registry)
         self.mta_oldest = Gauge(

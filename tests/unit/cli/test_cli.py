@@ -38,6 +38,7 @@ def test_what_works_exits_0(argv: list[str]) -> None:
         (["explain", EXAMPLE, "hartbeat"], "no value is derived under 'hartbeat'"),
         (["explain", EXAMPLE, "--file", "back:/etc/x"], "'back' is no host of this spec"),
         (["explain", EXAMPLE, "--file", "front:/etc/x"], "front gets no file /etc/x"),
+        (["deploy", "nowhere.yml", "--bundle", "."], "nowhere.yml: there is no such file"),
         (["diff", EXAMPLE, "/nowhere"], "/nowhere is no bundle"),
         (["lab", "exec", EXAMPLE, "front", "true"], "is not up; start it with: restante lab up SPEC"),
         (["init", ".", "--example", "none"], "there is no example 'none'"),
