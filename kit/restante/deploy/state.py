@@ -94,13 +94,8 @@ class HostState:
             yield "the cluster does not know this member"
         elif own["state"] not in {"running", "streaming"}:
             yield f"PostgreSQL is {own['state']}"
-        roles = [each["role"] for each in cluster.get("members", ())]
-        if roles and "leader" not in roles:
-            yield "no member leads: mail waits in Postfix"
-        elif roles and not {"sync_standby", "quorum_standby"} & set(roles):
-            yield "no member has every commit: mail waits in Postfix until one does"
-        if cluster.get("paused"):
-            yield "automatic failover is paused"
+        if trouble := cluster.get("trouble"):
+            yield trouble
 
 
 def ask(bundle: Path, commands: Mapping[str, Sequence[str]]) -> list[HostState]:

@@ -76,9 +76,8 @@ def _news(memory: Path, trouble: str) -> None:
 def status(settings: ClusterSettings) -> str:
     """As JSON, what this member knows of all."""
     view = Peers(settings).view()
-    return json.dumps(
-        {"etcd": view.etcd, "paused": view.paused, "members": [asdict(each) for each in view.members.values()]}
-    )
+    members = [asdict(each) for each in view.members.values()]
+    return json.dumps({"etcd": view.etcd, "paused": view.paused, "members": members, "trouble": view.trouble()})
 
 
 def _until(peers: Peers, missing: Callable[[View], str | None], limit_s: float) -> View:
