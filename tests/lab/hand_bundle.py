@@ -106,6 +106,7 @@ def write(directory: Path, *hosts: HandHost) -> Path:
     shutil.copytree(resources.roles(), directory / "roles", ignore=shutil.ignore_patterns("__pycache__", "site.yml"))
     shutil.copyfile(resources.roles() / "site.yml", directory / "site.yml")
     (directory / "inventory.yml").write_text(yaml.safe_dump(_inventory(hosts)))
+    (directory / "plan.json").write_text('{"authority": {}}')
     for host in hosts:
         root = directory / "hosts" / host.name
         for path, (_, text) in host.files.items():
