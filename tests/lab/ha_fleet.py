@@ -85,17 +85,17 @@ class HaFleet:
     def machine(self, name: str) -> Any:
         return self.fleet.lab.host(name)
 
+    def told(self, name: str) -> dict[str, Any]:
+        """What this member knows of all; nothing when it does not answer."""
+        if not self.machine(name).running():
+            return {}
+        done = self.machine(name).exec(["/usr/local/lib/restante/cluster", "status"])
+        return dict(json.loads(done.stdout)) if done.returncode == 0 else {}
+
     def members(self) -> dict[str, dict[str, Any]]:
         """As any member that answers knows them."""
-        for name in STORES:
-            done = (
-                self.machine(name).exec(["/usr/local/lib/restante/cluster", "status"])
-                if self.machine(name).running()
-                else None
-            )
-            if done and done.returncode == 0 and (found := json.loads(done.stdout)["members"]):
-                return {each["name"]: each for each in found}
-        return {}
+        answers = (self.told(name).get("members") for name in STORES)
+        return {each["name"]: each for each in next((found for found in answers if found), ())}
 
     def named(self, role: str) -> str:
         return next(name for name, each in self.members().items() if each["role"] == role)
@@ -107,9 +107,8 @@ class HaFleet:
     def whole(self) -> bool:
         found = self.members()
         roles = sorted(each["role"] for each in found.values() if each["state"] in {"running", "streaming"})
-        return (
-            roles == ["leader", "replica", "sync_standby"] and len({each["timeline"] for each in found.values()}) == 1
-        )
+        same = len({each["timeline"] for each in found.values()}) == 1
+        return roles == ["leader", "replica", "sync_standby"] and same and self.told(self.leader).get("trouble") == ""
 
     def mended(self) -> None:
         """All members follow one leader, no unit has failed, both post offices serve."""
