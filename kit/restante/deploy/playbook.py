@@ -91,7 +91,9 @@ def deploy(
     variables: dict[str, Any] = {"restante_secrets": str(secrets.resolve()), "restante_rollback": rollback}
     variables["restante_authority"] = str(trusted)
     if not rollback:
-        _see_to_issuers(bundle, hosts, trusted, output)
+        wanted = json.loads((bundle / "plan.json").read_text())["authority"]
+        for line in authority.ensure(trusted, {name: wanted[name]["names"] for name in hosts if name in wanted}):
+            print(line, file=output)
     if not (check or rollback):
         variables["restante_wheelhouse"] = str(wheelhouse.prepare(bundle))
     settings = dict(environment or {})
@@ -116,13 +118,6 @@ def deploy(
     if not found:
         raise FoundError(f"ansible-playbook ended with {done.returncode} and reached no host; what it said is above")
     return Outcome(tuple(_outcome(name, entry) for name, entry in sorted(found.items())), time.monotonic() - start)
-
-
-def _see_to_issuers(bundle: Path, hosts: Sequence[str], trusted: Path, output: TextIO | None) -> None:
-    """A dry run needs them too: whether a host lacks its own is told by comparing."""
-    wanted = json.loads((bundle / "plan.json").read_text())["authority"]
-    for line in authority.ensure(trusted, {name: wanted[name]["names"] for name in hosts if name in wanted}):
-        print(line, file=output)
 
 
 def _hosts(bundle: Path, limit: str | None) -> list[str]:
