@@ -16,6 +16,8 @@ from mail_host import INBOX, Load, PostHost
 from test_examples import Fleet, until
 
 STORES = ("store-1", "store-2", "store-3")
+ARCHIVE = "post-2"
+DATA = "/var/lib/postgresql/17/restante"
 EDGES = {"edge-1": "192.0.2.11", "edge-2": "192.0.2.12"}
 POSTS = {"post-1": "198.51.100.11", "post-2": "198.51.100.12"}
 PAUSE_S = 0.2
@@ -118,9 +120,34 @@ class HaFleet:
         for post in self.posts:
             post.ready()
 
+    def numbers(self, count: int) -> int:
+        """The first of so many that no mail has had."""
+        self._next += count
+        return self._next - count
+
+    def restore(self, *words: str) -> str:
+        """As docs/how-to/back-up-and-restore.md says, and what was printed beside the backups."""
+        for name in STORES:
+            self.fleet.on(name, f"systemctl stop patroni && rm -rf {DATA}.before-restore")
+        said = self.fleet.on(ARCHIVE, " ".join(("restante restore", *words)))
+        first, *others = STORES
+        self.fleet.on(first, "restante restore && systemctl start patroni")
+        for name in others:
+            until(
+                lambda: any(each["role"] == "leader" for each in self.members().values()),
+                "a first member that leads",
+                60,
+            )
+            self.fleet.on(name, "restante restore --follow && systemctl start patroni")
+        for post in self.posts:
+            post.sh("systemctl start 'restante-*.socket' restante-server.service")
+        self.mended()
+        self.fleet.on(ARCHIVE, "systemctl stop restante-restored")
+        return said
+
     def play(self, fault: Callable[[], None], mails: int = 200) -> Told:
         """`fault` strikes under load on both post hosts and heals; then all that was answered 250 must have been handled."""
-        first, self._next = self._next, self._next + 2 * mails
+        first = self.numbers(2 * mails)
         loads = [Load(post, first + index * mails, mails, pause_s=PAUSE_S) for index, post in enumerate(self.posts)]
         for load in loads:
             load.reached(10)

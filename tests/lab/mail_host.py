@@ -71,6 +71,9 @@ class PostHost:
         script = f"{(HERE / 'agent.py').read_text()}\ndrain({inbox!r})"
         return [json.loads(line) for line in self.sh(shlex.join(["python3", "-c", script])).splitlines()]
 
+    def epoch(self, inbox: str = INBOX) -> str:
+        return str(self.ask("GET", f"/v1/inboxes/{inbox}")["head"]).partition(":")[0]
+
     def judge(self, *sent: int) -> None:
         """Nothing lost of what was answered 250, and no repeat that nobody explains."""
         self.emptied()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from mail_host import INBOX, STATE, Load, PostHost
+from mail_host import STATE, Load, PostHost
 from test_examples import Fleet, until
 
 pytestmark = pytest.mark.lab
@@ -50,10 +50,6 @@ def send(host: PostHost, first: int, count: int) -> None:
     host.emptied()
 
 
-def epoch(host: PostHost) -> str:
-    return str(host.ask("GET", f"/v1/inboxes/{INBOX}")["head"]).partition(":")[0]
-
-
 def subjects(host: PostHost) -> set[int]:
     return {int(message["subject"].split()[1]) for message in host.everything()}
 
@@ -61,14 +57,14 @@ def subjects(host: PostHost) -> set[int]:
 def test_a_copy_of_sqlite_is_put_back_and_the_epoch_is_another(solo: PostHost) -> None:
     solo.ready()
     send(solo, 0, 5)
-    before = epoch(solo)
+    before = solo.epoch()
     assert "verified" in solo.sh("restante backup now")
     send(solo, 5, 2)
     solo.sh(f"systemctl stop {SERVER} && rm {STATE}/store.sqlite*")
     assert "5 messages" in solo.sh("restante restore")
     solo.sh(f"systemctl start {SERVER}")
     solo.ready()
-    assert epoch(solo) != before
+    assert solo.epoch() != before
     assert subjects(solo) == set(range(5))
 
 
@@ -110,14 +106,14 @@ def test_postgresql_comes_back_with_what_only_its_log_held(pair: tuple[PostHost,
     post, store = pair
     post.ready()
     send(post, 0, 5)
-    before = epoch(post)
+    before = post.epoch()
     store.sh("restante backup now")
     send(post, 5, 40)
     store.sh(f"systemctl kill -s KILL {ENGINE}; systemctl stop {ENGINE}; rm -r {DATA}/base")
     assert "holds 45 messages" in store.sh("restante restore")
     store.sh(f"systemctl start {ENGINE}")
     post.ready()
-    assert epoch(post) != before
+    assert post.epoch() != before
     assert subjects(post) == set(range(45))
 
 

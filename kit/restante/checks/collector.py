@@ -150,6 +150,12 @@ def backups(directory: str | None) -> list[float]:
     )
 
 
+def trial(directory: str | None) -> dict[str, Any]:
+    """What the last trial of a backup found; nothing before the first."""
+    said = read(f"{directory}/.trial.json") if directory else ""
+    return dict(json.loads(said or "{}"))
+
+
 def main(ask: dict[str, Any]) -> dict[str, Any]:
     shown = units(ask["units"])
     pid = int(shown.get("nginx.service", {}).get("MainPID", "0"))
@@ -171,6 +177,7 @@ def main(ask: dict[str, Any]) -> dict[str, Any]:
         "certificates": certificates(ask["certificates"]),
         "cluster": cluster() if ask["cluster"] else {},
         "backups": backups(ask["backup"]),
+        "trial": trial(ask["backup"]),
         "now": time.time(),
         "office": office() if ask["post"] else {},
     }

@@ -184,3 +184,17 @@ def test_backup(bundle: Bundle, facts: dict[str, Any]) -> None:
         raise Expected(
             f"a backup of the last {limit} s", f"the newest is {facts['now'] - facts['backups'][-1]:.0f} s old"
         )
+
+
+@check(id="backup-tried", cause=7, key="store.backup", component="restore")
+def test_trial(bundle: Bundle, facts: dict[str, Any]) -> None:
+    """Its timer runs, and the last trial, when there was time for one, restored a backup of not long ago."""
+    timer = facts["units"]["restante-trial.timer"]["SubState"]
+    if timer not in {"waiting", "running"}:
+        raise Expected("restante-trial.timer waits for its next round, or runs one", timer)
+    limit = bundle.value("backup.trial_stale_after") * 86400
+    if facts["trial"] and facts["now"] - facts["trial"]["made_at"] > limit:
+        raise Expected(
+            f"a backup tried in the last {limit} s",
+            f"the last was {facts['now'] - facts['trial']['made_at']:.0f} s ago",
+        )

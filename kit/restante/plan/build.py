@@ -39,6 +39,7 @@ class HostPlan:
     services: Mapping[str, Service]
     openings: tuple[Opening, ...]
     floating: Candidate | None
+    keeps_backups: bool
 
     @property
     def is_edge(self) -> bool:
@@ -55,7 +56,7 @@ class HostPlan:
     @property
     def has_verbs(self) -> bool:
         """The post office's code, and with it the command `restante`, is brought to it."""
-        return self.is_post or self.is_store
+        return self.is_post or self.is_store or self.keeps_backups
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def build(loaded: Loaded, facts: Facts) -> Plan:
     found: list[tuple[Path, str]] = [(("path", index), sentence) for index, sentence in unknown.items()]
     found += [
         *topology.problems(spec),
+        *backup.problems(spec),
         *_secrets(spec, facts),
         *_certificate(spec, facts),
         *_snippets(spec),
@@ -122,6 +124,7 @@ def _host(spec: Spec, name: str, routes: tuple[RoutePlan, ...]) -> HostPlan:
         topology.services_of(spec, name),
         topology.openings(spec, name, routes),
         floating.candidate(spec, name),
+        backup.host(spec) == name,
     )
 
 
@@ -236,6 +239,8 @@ def _overrides(spec: Spec, values: Values) -> Iterator[tuple[Path, str]]:
 def _notes(spec: Spec, path: list[Middlebox], facts: Facts) -> Iterator[str]:
     if spec.hosts_of(Tier.post) and not post.alone(spec) and not spec.firewall.enabled:
         yield "the firewall is off: who may reach the post office's HTTP and the store is left to your own rules"
+    if spec.store.replicated and spec.store.backup.enabled and not spec.store.backup.host:
+        yield "the cluster has no backups, and replication repeats mistakes too: name the host that keeps them in store.backup.host"
     for family in floating.unreached(spec):
         yield f"the edges have {family}, and edge.floating no address of it: agents cannot reach the domain over {family}"
     for domain in post.without_postmaster(spec):

@@ -13,10 +13,12 @@ STORE_PORT = 5432
 ETCD_PORT = 2379
 ETCD_PEER_PORT = 2380
 PATRONI_PORT = 8008
+RESTORED_PORT = 5433  # on the host that keeps the backups: what it has restored, for the members to copy
 FEWEST = 3  # two of three agree; of two neither may decide alone
 
 ISSUER = "/etc/restante/identity"
 IDENTITIES = "/var/lib/restante/identity"
+BACKUP_USER = "restante-backup"  # also its role in PostgreSQL
 _PATRONI, _ETCD, _LIBPQ = "Patroni, dynamic configuration", "etcd, tuning", "libpq, 34.1.2"
 
 
@@ -27,16 +29,29 @@ def ports() -> dict[int | str, str]:
 
 def members(spec: Spec) -> dict[str, str]:
     """Store hosts with the address under which the others reach them; empty where the store is not replicated."""
-    return {name: _address(spec, name) for name in spec.hosts_of(Tier.store)} if spec.store.replicated else {}
+    return {name: _known_as(spec, name) for name in spec.hosts_of(Tier.store)} if spec.store.replicated else {}
 
 
 def offices(spec: Spec) -> dict[str, str]:
     """Post hosts with the address from which they come."""
-    return {name: _address(spec, name) for name in spec.hosts_of(Tier.post)} if spec.store.replicated else {}
+    return {name: _known_as(spec, name) for name in spec.hosts_of(Tier.post)} if spec.store.replicated else {}
 
 
-def _address(spec: Spec, name: str) -> str:
-    return getattr(spec.hosts[name], _family(spec) or "ipv4") or spec.hosts[name].addresses[0]
+def archive(spec: Spec) -> dict[str, str]:
+    """The host that keeps the backups, with the address from which it comes."""
+    backup = spec.store.backup
+    kept = spec.store.replicated and backup.enabled and backup.host in spec.hosts
+    return {backup.host: _known_as(spec, backup.host)} if kept and backup.host else {}
+
+
+def address(spec: Spec, name: str) -> str | None:
+    """The host's, of the family that the members have in common; None without one."""
+    host = spec.hosts[name]
+    return host.ipv6 if _family(spec) == "ipv6" else host.ipv4
+
+
+def _known_as(spec: Spec, name: str) -> str:
+    return address(spec, name) or spec.hosts[name].addresses[0]
 
 
 def _family(spec: Spec) -> str | None:
@@ -50,7 +65,8 @@ def identities(spec: Spec, host: str) -> list[str]:
     tiers = spec.hosts[host].tiers
     if not spec.store.replicated:
         return []
-    return ["etcd", "postgres"] * (Tier.store in tiers) + ["restante-post"] * (Tier.post in tiers)
+    users = ["etcd", "postgres"] * (Tier.store in tiers) + ["restante-post"] * (Tier.post in tiers)
+    return users + [BACKUP_USER] * (host in archive(spec))
 
 
 def name(spec: Spec, host: str) -> str:
@@ -60,18 +76,34 @@ def name(spec: Spec, host: str) -> str:
 
 def url(spec: Spec, values: Mapping[str, int]) -> str:
     """The post office tries them in turn until one takes writes. Both ends show a certificate for their address."""
-    own = f"{IDENTITIES}/restante-post"
+    parameters = {"target_session_attrs": "read-write", **_patience(values), **tls("restante-post")}
+    hosts = ",".join(f"{join(address)}:{STORE_PORT}" for address in members(spec).values())
+    return f"postgresql://restante@{hosts}/restante?" + "&".join(f"{k}={quote(str(v))}" for k, v in parameters.items())
+
+
+def conninfo(spec: Spec, values: Mapping[str, int]) -> str:
+    """For the tools that make backups, which add whether they want the leader (libpq, 34.1.1.1)."""
+    # Its own words about a leader that is gone go unanswered: keepalives are for a receiver that has nothing to say.
     parameters = {
-        "target_session_attrs": "read-write",
-        "connect_timeout": values["store.connect_timeout"],
-        "tcp_user_timeout": values["store.let_go"] * 1000,
+        "host": ",".join(members(spec).values()), "port": STORE_PORT, "user": BACKUP_USER, **_patience(values),
+        "keepalives_idle": values["store.let_go"], "keepalives_interval": 5, "keepalives_count": 3, **tls(BACKUP_USER),
+    }  # fmt: skip
+    return " ".join(f"{key}={value}" for key, value in parameters.items())
+
+
+def _patience(values: Mapping[str, int]) -> dict[str, str | int]:
+    return {"connect_timeout": values["store.connect_timeout"], "tcp_user_timeout": values["store.let_go"] * 1000}
+
+
+def tls(user: str) -> dict[str, str]:
+    """libpq's parameters with which `user` shows who it is, and sees who the other is."""
+    own = f"{IDENTITIES}/{user}"
+    return {
         "sslmode": "verify-full",
         "sslrootcert": f"{ISSUER}/root.pem",
         "sslcert": f"{own}/cert.pem",
         "sslkey": f"{own}/key.pem",
     }
-    hosts = ",".join(f"{join(address)}:{STORE_PORT}" for address in members(spec).values())
-    return f"postgresql://restante@{hosts}/restante?" + "&".join(f"{k}={quote(str(v))}" for k, v in parameters.items())
 
 
 def join(address: str) -> str:

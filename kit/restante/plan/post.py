@@ -48,6 +48,8 @@ def ports(spec: Spec, host: str) -> dict[int | str, str]:
     found: dict[int | str, str] = {SMTP_PORT: "Postfix", HTTP_PORT: "the post office"} if Tier.post in tiers else {}
     if Tier.store in tiers:
         found |= cluster.ports() if spec.store.replicated else {STORE_PORT: "PostgreSQL"}
+    if host in cluster.archive(spec):
+        found[cluster.RESTORED_PORT] = "a restored store"
     return found
 
 

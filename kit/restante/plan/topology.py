@@ -156,10 +156,25 @@ def openings(spec: Spec, name: str, routes: tuple[RoutePlan, ...]) -> tuple[Open
             for other, address in cluster.members(spec).items() if other != name
             for port, program in cluster.ports().items()
         ]  # fmt: skip
+    found += _of_backups(spec, name)
     for port in sorted({up.port for route in routes for up in route.upstreams if up.host == name and up.port}):
         found += [Opening(port, address, f"upstream of {edge}") for edge, address in _edge_addresses(spec)]
     found += [Opening(allow.port, allow.source or "", allow.because) for allow in spec.firewall.allow]
     return tuple(dict.fromkeys(found))
+
+
+def _of_backups(spec: Spec, name: str) -> list[Opening]:
+    """The archive comes for copies and for the log; after a restore the members come to it."""
+    members, archive = cluster.members(spec), cluster.archive(spec)
+    comes = archive if name in members else {}
+    gives = members if name in archive else {}
+    return [
+        *(
+            Opening(cluster.STORE_PORT, address, f"store of {name}, for backups on {it}")
+            for it, address in comes.items()
+        ),
+        *(Opening(cluster.RESTORED_PORT, address, f"what {name} restored, for {it}") for it, address in gives.items()),
+    ]
 
 
 def _edge_addresses(spec: Spec) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from restante import resources
-from restante.plan import backup, cluster, floating, office, post
+from restante.plan import cluster, floating, office, post
 from restante.plan.build import Plan
 from restante.render import inventory
 from restante.render.host import identity, render_host
@@ -69,7 +69,7 @@ def plan_document(plan: Plan) -> dict[str, object]:
                 "tiers": [tier.value for tier in host.host.tiers],
                 "ssh_port": host.host.ssh.port,
                 "target": asdict(host.target),
-                "backup": plan.spec.store.backup.directory if backup.host(spec) == name else None,
+                "backup": plan.spec.store.backup.directory if host.keeps_backups else None,
                 "openings": [asdict(opening) for opening in host.openings],
                 "vrrp_peers": host.floating.peers if host.floating else (),
                 "services": {unit: service.model_dump(mode="json") for unit, service in host.services.items()},

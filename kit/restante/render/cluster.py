@@ -9,21 +9,35 @@ from restante.plan import cluster, post
 from restante.plan.build import HostPlan, Plan
 from restante.render.manifest import Secret
 
+SLOT = "restante"  # as restante.server.backup.cluster calls it; a test compares them
+
 
 def context(plan: Plan, host: HostPlan) -> dict[str, Any]:
-    """Nothing on hosts that are neither members nor post offices of one."""
+    """Nothing on hosts that are neither members nor anybody whom members know."""
     users = cluster.identities(plan.spec, host.name)
     if not users:
-        return {}
+        return {"restored": None}
     names = (f"DNS:{cluster.name(plan.spec, host.name)}", *(f"IP:{address}" for address in host.host.addresses))
-    found = {
+    return {
         "issuer": cluster.ISSUER,
         "identities": cluster.IDENTITIES,
         "identity_users": users,
         "identity_name": cluster.name(plan.spec, host.name),
         "subject_names": ", ".join(names),
+        "cluster": _member(plan, host) if host.is_store else None,
+        "restored": _archive(plan, host) if host.name in cluster.archive(plan.spec) else None,
     }
-    return found | ({"cluster": _member(plan, host)} if host.is_store else {})
+
+
+def _archive(plan: Plan, host: HostPlan) -> dict[str, Any]:
+    values = {key: derived.value for key, derived in plan.values.items()}
+    return {
+        "conninfo": cluster.conninfo(plan.spec, values),
+        "own": cluster.archive(plan.spec)[host.name],
+        "port": cluster.RESTORED_PORT,
+        "members": [(cluster.name(plan.spec, name), at) for name, at in cluster.members(plan.spec).items()],
+        "identity": f"{cluster.IDENTITIES}/{cluster.BACKUP_USER}",
+    }
 
 
 def _member(plan: Plan, host: HostPlan) -> dict[str, Any]:
@@ -32,14 +46,9 @@ def _member(plan: Plan, host: HostPlan) -> dict[str, Any]:
     data = post.store_data(plan.spec, host.target.postgresql)
     document = {
         "own": host.name, "members": members, "etcd_port": cluster.ETCD_PORT, "patroni_port": cluster.PATRONI_PORT,
-        "identity": own, "root": f"{cluster.ISSUER}/root.pem", "data": data, "settings": settings,
+        "identity": own, "root": f"{cluster.ISSUER}/root.pem", "version": host.target.postgresql, "data": data,
+        "settings": settings, "archive": _restored_from(plan),
     }  # fmt: skip
-    tls = {
-        "sslmode": "verify-full",
-        "sslcert": f"{own}/cert.pem",
-        "sslkey": f"{own}/key.pem",
-        "sslrootcert": document["root"],
-    }
     return {
         "own": cluster.join(members[host.name]),
         "members": {name: cluster.join(address) for name, address in members.items()},
@@ -50,10 +59,19 @@ def _member(plan: Plan, host: HostPlan) -> dict[str, Any]:
         "patroni_port": cluster.PATRONI_PORT,
         "identity": own,
         "data": data,
-        "tls": ", ".join(f"{key}: {value}" for key, value in tls.items()),
+        "archive": [(cluster.name(plan.spec, name), at) for name, at in cluster.archive(plan.spec).items()],
+        "tls": ", ".join(f"{key}: {value}" for key, value in cluster.tls("postgres").items()),
         "settings": json.dumps(settings),
         "document": json.dumps(document, indent=2),
     }
+
+
+def _restored_from(plan: Plan) -> dict[str, str] | None:
+    """Where a member copies a restored store from (libpq, 34.1.1.1); None where the kit makes no backups."""
+    for name, address in cluster.archive(plan.spec).items():
+        found = {"host": address, "port": cluster.RESTORED_PORT, "user": "replicator", **cluster.tls("postgres")}
+        return {"name": name, "conninfo": " ".join(f"{key}={value}" for key, value in found.items())}
+    return None
 
 
 def _settings(plan: Plan) -> dict[str, Any]:
@@ -66,6 +84,8 @@ def _settings(plan: Plan) -> dict[str, Any]:
         "synchronous_mode": True,
         "synchronous_mode_strict": True,
         "maximum_lag_on_failover": 0,
+        # Kept on every member, so that the log goes on without a gap when another leads. None: Patroni takes the key away.
+        "slots": {SLOT: {"type": "physical"}} if cluster.archive(plan.spec) else None,
         "postgresql": {
             "use_pg_rewind": True,
             "use_slots": True,

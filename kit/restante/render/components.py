@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from restante.plan import backup as plans
 from restante.plan import cluster
 from restante.plan.build import HostPlan, Plan
 from restante.plan.cluster import STORE_PORT
@@ -130,9 +129,17 @@ def wal(_: Plan) -> Component:
 
 
 def backup(plan: Plan) -> Component:
-    paths = ("restante-backup.path",) if plan.spec.store.engine == "postgresql" else ()
+    paths = () if plan.spec.store.engine == "sqlite" else ("restante-backup.path",)
     test = ("systemd-analyze", "verify", "/etc/systemd/system/restante-backup.service")
     return Component("backup", "", units=("restante-backup.timer", *paths), change="restart", test=(test,))
+
+
+def restore(_: Plan) -> Component:
+    """What only the host that keeps a cluster's backups has: it tries them, and serves to the members what was restored."""
+    units = tuple(f"/etc/systemd/system/restante-{name}.service" for name in ("trial", "restored"))
+    return Component(
+        "restore", "", units=("restante-trial.timer",), change="restart", test=(("systemd-analyze", "verify", *units),)
+    )
 
 
 def command(_: Plan) -> Component:
@@ -187,7 +194,7 @@ def service(name: str, entry: Service) -> Component:
 
 def of_host(plan: Plan, host: HostPlan) -> list[Component]:
     """In the order in which they are applied: who is told first, then the ground, then what stands on it."""
-    found, backed_up = [alert(plan)], plans.host(plan.spec) == host.name
+    found, log = [alert(plan)], host.keeps_backups and plan.spec.store.engine != "sqlite"
     if plan.spec.firewall.enabled:
         found.append(nftables(plan))
     found.append(sysctl(plan))
@@ -198,8 +205,9 @@ def of_host(plan: Plan, host: HostPlan) -> list[Component]:
     elif host.is_store:
         found += [postgresql(plan, host), space(plan)]
     found += [sockets(plan), post(plan), postfix(plan, host), queue(plan)] if host.is_post else []
-    found += [wal(plan)] if backed_up and host.is_store else []
-    found += [backup(plan)] if backed_up else []
+    found += [wal(plan)] if log else []
+    found += [backup(plan)] if host.keeps_backups else []
+    found += [restore(plan)] if host.name in cluster.archive(plan.spec) else []
     found += [service(name, entry) for name, entry in host.services.items()]
     found += [nginx(plan)] if host.is_edge else []
     found += [keepalived(plan)] if host.floating else []
@@ -212,6 +220,8 @@ def packages(plan: Plan, host: HostPlan) -> list[str]:
     wanted |= {"keepalived", "iproute2"} if host.floating else set()
     wanted |= {"postfix", "postfix-sqlite", "openssl", "python3"} if host.is_post else set()
     wanted |= {f"postgresql-{host.target.postgresql}", "python3"} if host.is_store else set()
+    if host.name in cluster.archive(plan.spec):
+        wanted |= {f"postgresql-{host.target.postgresql}", "python3", "openssl"}
     if host.is_store and plan.spec.store.replicated:
         wanted |= {"patroni", "python3-etcd", "etcd-server", "etcd-client", "openssl"}
     wanted |= {"nftables"} if plan.spec.firewall.enabled else set()

@@ -80,6 +80,8 @@ def _wanted(plan: Plan, host: HostPlan, target: str) -> bool:
     if "restante-beat" in target:
         return bool(plan.spec.alert and plan.spec.alert.beat)
     if target.endswith("/restante-backup.path"):
+        return plan.spec.store.engine != "sqlite"
+    if target.endswith("/restante-wal.conf"):
         return host.is_store
     return not target.endswith("/restart-delay") or not host.target.restart_steps
 
@@ -87,7 +89,7 @@ def _wanted(plan: Plan, host: HostPlan, target: str) -> bool:
 def _file(component: Component, target: str, text: str) -> File:
     if target == "/etc/restante/restante.toml":
         return File(component.name, text.encode(), "0640", group=mail.USER)
-    if target.endswith("/pg_hba.conf"):
+    if target.startswith("/etc/postgresql/") and target.endswith("/pg_hba.conf"):
         return File(component.name, text.encode(), "0640", "postgres", "postgres")
     return File(component.name, text.encode(), "0755" if target.startswith(components.PROGRAMS) else "0644")
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from restante.plan import agents, backup, cluster, office, post
+from restante.plan import agents, cluster, office, post
 from restante.plan.build import HostPlan, Plan
+from restante.plan.cluster import BACKUP_USER
 from restante.plan.mail import MIB
 from restante.render.manifest import Secret
 
 CREDENTIALS = "/etc/restante/credentials"
 RELEASES = "/opt/restante/server"
 USER = "restante-post"
-BACKUP_USER = "restante-backup"  # also its role in PostgreSQL, by the kernel's word
 
 
 def context(plan: Plan, host: HostPlan) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def _store(plan: Plan, host: HostPlan) -> dict[str, Any]:
 
 def _backup(plan: Plan, host: HostPlan) -> dict[str, Any]:
     """`backup` is None where the kit makes none."""
-    here = backup.host(plan.spec) == host.name
+    here = host.keeps_backups
     return {
         "backup": plan.spec.store.backup if here else None,
         "backup_user": USER if plan.spec.store.engine == "sqlite" else BACKUP_USER,
@@ -65,7 +65,7 @@ def _backup(plan: Plan, host: HostPlan) -> dict[str, Any]:
 
 
 def users(plan: Plan, host: HostPlan) -> set[str]:
-    log = host.is_store and backup.host(plan.spec) == host.name
+    log = host.keeps_backups and plan.spec.store.engine != "sqlite"
     return ({USER} if host.is_post else set()) | ({BACKUP_USER} if log else set())
 
 

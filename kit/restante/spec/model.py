@@ -347,10 +347,12 @@ class Inboxes(Model):
 
 
 class Backup(Model):
-    """Backups of the store, made and verified on its own host; carry them to another machine."""
+    """Backups of the store, made and verified on its own host; carry them to another machine. Those of a cluster lie on `host`."""
 
     enabled: bool = True
     """Whether the kit makes them. An external store's are its operator's."""
+    host: Label | None = None
+    """Of a cluster: the host that keeps them, which is none of its members."""
     directory: BackupFolder = "/var/lib/restante/backups"
     """Where they lie; a disk of its own survives the store's."""
     every: Duration = 86400
@@ -401,9 +403,15 @@ class Store(Model):
             raise refuse(
                 f"the hosts of a cluster know each other by certificate, so {given[0]} has no use; leave it out"
             )
-        if self.replicated and "backup" in self.model_fields_set and self.backup.enabled:
+        if self.replicated and "backup" in self.model_fields_set and self.backup.enabled and not self.backup.host:
             raise refuse(
-                "the kit makes no backups of a cluster yet: leave backup out, and back up as docs/how-to/back-up-and-restore.md says"
+                "backup has no host, and a cluster's backups lie on a host that is none of its members; "
+                "add host: NAME, or set enabled: false"
+            )
+        if self.backup.host and not self.replicated:
+            raise refuse(
+                f"backup.host is for engine: postgresql-ha; with engine: {self.engine} backups lie beside the store, "
+                "in backup.directory; leave host out"
             )
         if self.engine == "postgresql" and len(given) != 1:
             raise refuse("PostgreSQL needs exactly one of password (a store host), url (an external one) and lab: true")

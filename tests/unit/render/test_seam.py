@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from restante.server.backup.cluster import SLOT
 from restante.server.backup.settings import load as load_backup
 from restante.server.cluster.settings import load as load_cluster
 from restante.server.settings import load
@@ -28,8 +29,8 @@ def test_the_server_reads_what_is_rendered(file: Path) -> None:
 def test_the_timer_reads_what_is_rendered_for_it(file: Path) -> None:
     """And a post office looks for copies where the timer puts them."""
     found, office = load_backup(file), file.with_name("restante.toml")
-    assert (found.engine == "sqlite") == office.exists()
-    if office.exists():
+    assert (found.engine == "postgresql-ha") == bool(found.server)
+    if found.engine == "sqlite":
         assert (found.directory, found.path) == (load(office).backups, load(office).store_path)
 
 
@@ -38,9 +39,10 @@ def test_a_member_reads_what_is_rendered_for_it(file: Path) -> None:
     found = load_cluster(file)
     assert found.own == file.parents[2].name
     assert found.members.keys() == {path.parents[2].name for path in CLUSTERS}
+    assert SLOT in found.settings["slots"]
 
 
 def test_there_is_something_to_read() -> None:
     assert len(FILES) == 5
-    assert len(BACKUPS) == 2
+    assert len(BACKUPS) == 3
     assert len(CLUSTERS) == 3

@@ -19,7 +19,7 @@ def make(cluster: Cluster, directory: Path) -> Base:
     file = name(time.time())
     part = directory / f".{file}.part"
     run(
-        cluster.tool("pg_basebackup"), f"--pgdata={part}", "--wal-method=stream", "--checkpoint=fast",
+        cluster.tool("pg_basebackup"), f"--dbname={cluster.spared}", f"--pgdata={part}", "--wal-method=stream", "--checkpoint=fast",
         "--manifest-checksums=SHA256", "--no-password",
     )  # fmt: skip
     demand_whole(cluster, part)

@@ -1,4 +1,4 @@
-"""Debian's PostgreSQL cluster `main` of one version: its tools, its data folder, its slot for the log."""
+"""PostgreSQL as backups see it: Debian's `main` on this host, or a replicated one elsewhere. Its tools, its slot for the log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,20 @@ SLOT = "restante"
 
 @dataclass(frozen=True)
 class Cluster:
+    """`server`: libpq's conninfo of the members of a replicated one; None: Debian's own on this host."""
+
     version: str
+    server: str | None = None
+
+    @property
+    def leader(self) -> str:
+        """libpq's conninfo of the one that takes writes."""
+        return f"{self.server} target_session_attrs=read-write" if self.server else f"host={SOCKETS}"
+
+    @property
+    def spared(self) -> str:
+        """libpq's conninfo of a member that has time for a copy of all files: one that does not lead, when there is one."""
+        return f"{self.server} target_session_attrs=prefer-standby" if self.server else self.leader
 
     @property
     def data(self) -> Path:
@@ -44,7 +57,7 @@ class Cluster:
         self._replication(f"CREATE_REPLICATION_SLOT {SLOT} PHYSICAL RESERVE_WAL")
 
     def _replication(self, command: str) -> str:
-        return run(self.tool("psql"), "-XAtq", f"host={SOCKETS} replication=true", "-c", command)
+        return run(self.tool("psql"), "-XAtq", f"{self.leader} replication=true", "-c", command)
 
 
 def run(*argv: str, text: str | None = None) -> str:

@@ -7,7 +7,7 @@ import time
 from typing import NoReturn
 
 from restante.server.backup import bases, copies, folder, wal
-from restante.server.backup.cluster import SLOT, SOCKETS, Cluster
+from restante.server.backup.cluster import SLOT, Cluster
 from restante.server.backup.folder import Base, Copy
 from restante.server.backup.settings import BackupSettings
 
@@ -34,19 +34,22 @@ def prune(settings: BackupSettings) -> None:
 def receive(settings: BackupSettings) -> NoReturn:
     """Become pg_receivewal. It ends when its connection does, and systemd starts all of this anew: the cluster may be another then."""
     here = cluster(settings)
-    if not (here.slot_position() and wal.current(settings.directory)):
+    position, number = here.slot_position(), wal.current(settings.directory)
+    if not (position and number and wal.goes_on(settings.directory, number, position)):
         # The line first: a slot without one of its own would go on in the line before.
         wal.begin(settings.directory)
         here.new_slot()
+    number = wal.current(settings.directory)
+    if not wal.segments(settings.directory, number):
         (settings.directory / "wanted").touch()  # a unit watches it: a line needs a base backup
-    line = wal.folder(settings.directory, wal.current(settings.directory))
+    line = wal.folder(settings.directory, number)
     program = here.tool("pg_receivewal")
-    where = (f"--host={SOCKETS}", f"--directory={line}", f"--slot={SLOT}")
+    where = (f"--dbname={here.leader}", f"--directory={line}", f"--slot={SLOT}")
     os.execv(program, [program, *where, "--synchronous", "--no-loop", "--no-password"])  # noqa: S606
 
 
 def cluster(settings: BackupSettings) -> Cluster:
-    return Cluster(settings.version or "")
+    return Cluster(settings.version or "", settings.server)
 
 
 def _expected(settings: BackupSettings) -> int:

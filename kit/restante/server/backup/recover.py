@@ -13,48 +13,80 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from restante.errors import FoundError, InputError
-from restante.server.backup import bases, wal
+from restante.server.backup import bases, folder, wal
 from restante.server.backup.cluster import Cluster, run
 from restante.server.backup.folder import Base
 from restante.server.store.inboxes import new_epoch
 from restante.server.store.statements import named
 
 DATABASE = "restante"
+RESTORED = "restored"
+SERVES = "restante-restored.service"
+RECEIVES = "restante-wal.service"
 _COUNT = re.compile(r'count = "(\d+)"')
 
 
 def restore(cluster: Cluster, path: Path, to: float | None = None) -> tuple[Base, int]:
     """To the end of the log, or to the moment `to`; the base backup it stands on, and how many messages there are."""
-    aside = _demand_stopped(cluster)
-    made = bases.verify(cluster, path)
-    if to is not None and to < made.made_at:
-        raise InputError(
-            f"{made.file} was complete only at {when(made.made_at)}, after that moment; choose an older one"
-        )
+    aside = demand_stopped(cluster.unit, cluster.data)
     fresh = cluster.data.with_name(f"{cluster.data.name}.restoring")
-    if fresh.exists():
-        shutil.rmtree(fresh)
-    fresh.parent.mkdir(parents=True, exist_ok=True)
-    run("cp", "-a", "--reflink=auto", str(path), str(fresh))
-    _add_log(fresh, path.parent, made)
-    (fresh / "recovery.signal").touch()
-    run("chown", "-R", "postgres:postgres", str(fresh))
-    messages = _recover(cluster, fresh, to)
-    run("sync", "-f", str(fresh))
+    made, messages = recover(cluster, path, fresh, to, "postgres")
     if cluster.data.exists():
         cluster.data.rename(aside)
     fresh.rename(cluster.data)
     return made, messages
 
 
-def _demand_stopped(cluster: Cluster) -> Path:
-    """Where the old data folder goes."""
+def serve(cluster: Cluster, path: Path, directory: Path, to: float | None = None) -> tuple[Base, int]:
+    """In `directory`, from where a unit serves it to the members. What is logged there from now on is another line: history branches."""
+    _demand_root()
+    run("systemctl", "stop", SERVES, RECEIVES)
+    try:
+        with folder.alone(directory):
+            made, messages = recover(cluster, path, directory / RESTORED, to, directory.owner())
+            line = wal.folder(directory, wal.begin(directory))
+            for made_by_root in (directory / ".lock", line.parent, line):
+                shutil.chown(made_by_root, directory.owner(), directory.group())
+        run("systemctl", "start", SERVES)
+    finally:
+        run("systemctl", "start", "--no-block", RECEIVES)
+    return made, messages
+
+
+def recover(cluster: Cluster, path: Path, fresh: Path, to: float | None, owner: str) -> tuple[Base, int]:
+    """In `fresh`, which is made anew, as `owner`. Nothing else is touched."""
+    made = bases.verify(cluster, path)
+    if to is not None and to < made.made_at:
+        raise InputError(
+            f"{made.file} was complete only at {when(made.made_at)}, after that moment; choose an older one"
+        )
+    if fresh.exists():
+        shutil.rmtree(fresh)
+    fresh.parent.mkdir(parents=True, exist_ok=True)
+    run("cp", "-a", "--reflink=auto", str(path), str(fresh))
+    _add_log(fresh, path.parent, made)
+    # A copy of a member that follows says so: this one ends its recovery, and leads.
+    (fresh / "standby.signal").unlink(missing_ok=True)
+    (fresh / "recovery.signal").touch()
+    if os.geteuid() == 0:
+        run("chown", "-R", f"{owner}:", str(fresh))
+    messages = _run_recovery(cluster, fresh, to, owner)
+    run("sync", "-f", str(fresh))
+    return made, messages
+
+
+def _demand_root() -> None:
     if os.geteuid() != 0:
-        raise InputError("a restore replaces PostgreSQL's data folder: run it as root")
-    state = run("systemctl", "show", "--property=ActiveState", "--value", cluster.unit)
+        raise InputError("a restore stops and starts units and replaces files of others: run it as root")
+
+
+def demand_stopped(unit: str, data: Path) -> Path:
+    """Where the old data folder goes; raises InputError while `unit` uses it."""
+    _demand_root()
+    state = run("systemctl", "show", "--property=ActiveState", "--value", unit)
     if state not in {"inactive", "failed"}:
-        raise InputError(f"{cluster.unit} is {state}; stop it first: systemctl stop {cluster.unit}")
-    aside = cluster.data.with_name(f"{cluster.data.name}.before-restore")
+        raise InputError(f"{unit} is {state}; stop it first: systemctl stop {unit}")
+    aside = data.with_name(f"{data.name}.before-restore")
     if aside.exists():
         raise InputError(f"{aside} is there, from an earlier restore; remove it, or move it away, and try again")
     return aside
@@ -68,15 +100,17 @@ def _add_log(fresh: Path, directory: Path, made: Base) -> None:
             shutil.copy2(path, target)
 
 
-def _recover(cluster: Cluster, fresh: Path, to: float | None) -> int:
+def _run_recovery(cluster: Cluster, fresh: Path, to: float | None, owner: str) -> int:
     settings = {
-        "config_file": str(cluster.config), "data_directory": str(fresh), "hot_standby": "off",
+        # A replicated store's own settings lie in its folder, and are for a member.
+        "config_file": "/dev/null" if cluster.server else str(cluster.config), "data_directory": str(fresh), "hot_standby": "off",
         "restore_command": "false", "recovery_target_action": "promote", "log_destination": "stderr", "logging_collector": "off",
     }  # fmt: skip
     if to is not None:
         settings["recovery_target_time"] = datetime.fromtimestamp(to, UTC).isoformat()
     options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
-    single = ("runuser", "-u", "postgres", "--", cluster.tool("postgres"), "--single", "-D", str(fresh))
+    become = ("runuser", "-u", owner, "--") if os.geteuid() == 0 else ()
+    single = (*become, cluster.tool("postgres"), "--single", "-D", str(fresh))
     changed = named("postgresql")["new_epochs"].replace(":epoch", f"'{new_epoch()}'")
     # One statement: a count that is answered says that the epochs are new.
     text = f"WITH changed AS ({changed} RETURNING id) SELECT count(*) FROM message\n"  # noqa: S608 - the epoch is hexadecimal
@@ -84,10 +118,10 @@ def _recover(cluster: Cluster, fresh: Path, to: float | None) -> int:
         said = run(*single, *options, DATABASE, text=text)
     except FoundError as error:
         hint = f". A log that ends before {when(to)} is one reason: without --to all there is comes back" if to else ""
-        raise FoundError(f"recovery in {fresh} failed, and {cluster.data} is as it was{hint}\n{error}") from None
+        raise FoundError(f"recovery in {fresh} failed, and the store is as it was{hint}\n{error}") from None
     counted = _COUNT.search(said)
     if not counted:
-        raise FoundError(f"recovery in {fresh} ended without the post office's tables, and {cluster.data} is as it was")
+        raise FoundError(f"recovery in {fresh} ended without the post office's tables, and the store is as it was")
     return int(counted[1])
 
 

@@ -15,7 +15,7 @@ FILE = Path("/etc/restante/backup.toml")
 
 
 class BackupSettings(Section):
-    engine: Literal["sqlite", "postgresql"]
+    engine: Literal["sqlite", "postgresql", "postgresql-ha"]
     """What the store is."""
     directory: Path
     """Where backups lie."""
@@ -26,13 +26,19 @@ class BackupSettings(Section):
     path: Path | None = None
     """SQLite's database."""
     version: str | None = None
-    """PostgreSQL's major version; its cluster is Debian's own, called main."""
+    """PostgreSQL's major version; its cluster is Debian's own, called main, unless `server` leads elsewhere."""
+    server: str | None = None
+    """libpq's conninfo of a replicated store's members."""
 
     @model_validator(mode="after")
     def _names_its_store(self) -> BackupSettings:
         if (self.path if self.engine == "sqlite" else self.version) is None:
             raise ValueError(
                 f"the engine is {self.engine}: {'path' if self.engine == 'sqlite' else 'version'} is missing"
+            )
+        if (self.engine == "postgresql-ha") != bool(self.server):
+            raise ValueError(
+                f"the engine is {self.engine}: server is {'missing' if not self.server else 'not its own'}"
             )
         return self
 

@@ -14,6 +14,7 @@ from restante.server.backup.cluster import Cluster, run
 from restante.server.backup.folder import Base, listed, sync
 
 PART = ".partial"
+SEGMENT_BYTES = 16 << 20
 SEGMENTS = 0x100  # in one file of the log's middle number, at PostgreSQL's own segment size of 16 MiB
 
 
@@ -47,6 +48,19 @@ def segments(directory: Path, line: int) -> dict[str, Path]:
     return {path.name.removesuffix(PART): path for path in sorted(found)}
 
 
+def goes_on(directory: Path, line: int, position: str) -> bool:
+    """Whether log that is kept from `position` on (as in 0/5192500) follows on the line without a gap.
+
+    A member whose Patroni keeps no slot while it follows (3.0, Debian 12) makes one when it comes to lead: what was before may be gone.
+    """
+    found = segments(directory, line)
+    if not found:
+        return True
+    last, path = max(found.items(), key=lambda each: _number(each[0]))
+    high, low = (int(part, 16) for part in position.split("/"))
+    return high * SEGMENTS + low // SEGMENT_BYTES <= _number(last) + (path.suffix != PART)
+
+
 def gap(base: Path, made: Base) -> str | None:
     """The first segment that is missing between the base backup's start and the end of its line."""
     own = {path.name for path in (base / "pg_wal").iterdir()}
@@ -67,7 +81,9 @@ def prune(cluster: Cluster, directory: Path, kept: list[Base]) -> None:
 
 
 def after(directory: Path, made: Base) -> Iterator[tuple[str, Path]]:
-    """The log that follows on the base backup: (name in pg_wal, file)."""
+    """The log that follows on the base backup, and where others took over its lead: (name in pg_wal, file)."""
+    for path in folder(directory, made.line).glob("*.history"):
+        yield path.name, path
     for name, path in segments(directory, made.line).items():
         if name >= made.segment:
             yield name, path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ from restante.server.cluster.settings import ClusterSettings
 from restante.server.cluster.view import View, members
 
 LIMIT_S = 5
+# Patroni, etcd3: namespace/scope/; range_end is the first key that does not begin so.
+STATE, AFTER_STATE = b"/service/restante/", b"/service/restante0"
 SWITCHOVER_LIMIT_S = 60
 
 
@@ -47,6 +50,17 @@ class Peers:
             return False
         self._patroni(self.settings.own, "PATCH", "/config", self.settings.settings)
         return True
+
+    def patronis(self) -> list[str]:
+        """Members whose Patroni answers."""
+        with ThreadPoolExecutor() as pool:
+            answers = list(pool.map(self._cluster, self.settings.members))
+        return [name for name, answer in zip(self.settings.members, answers, strict=True) if answer]
+
+    def forget(self) -> None:
+        """Take what Patroni keeps in etcd away: who led, who was synchronous. The next to start with files is the cluster."""
+        keys = {"key": base64.b64encode(STATE).decode(), "range_end": base64.b64encode(AFTER_STATE).decode()}
+        self._etcd(self.settings.own, "/v3/kv/deleterange", keys)
 
     def part(self, healthy: Iterable[str]) -> str | None:
         """Where etcd's lead went, when it was on this host; None when it was not, or nobody else can take it."""
@@ -101,9 +115,9 @@ class Peers:
 
 
 def _holds(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether every wanted key is there with its value; Patroni merges what it is sent."""
-    return wanted.keys() <= known.keys() and all(
-        _holds(known[key] or {}, value) if isinstance(value, Mapping) else known[key] == value
+    """Whether every wanted key is there with its value, or is not when that is None; Patroni merges what it is sent."""
+    return all(
+        _holds(known.get(key) or {}, value) if isinstance(value, Mapping) else known.get(key) == value
         for key, value in wanted.items()
     )
 

@@ -14,6 +14,14 @@ from restante.server.settings import Section
 FILE = Path("/etc/restante/cluster.json")
 
 
+class Archive(Section):
+    """The host that keeps the backups."""
+
+    name: str
+    conninfo: str
+    """libpq's, of what it has restored and serves."""
+
+
 class ClusterSettings(Section):
     own: str
     """This member's name."""
@@ -25,10 +33,14 @@ class ClusterSettings(Section):
     """Folder of cert.pem and key.pem, which this member shows."""
     root: Path
     """The authority that all of them believe."""
+    version: str
+    """PostgreSQL's major version."""
     data: Path
     """PostgreSQL's files; there once the member has a copy."""
     settings: Mapping[str, Any]
     """Patroni's dynamic configuration."""
+    archive: Archive | None
+    """None where the kit makes no backups."""
 
 
 def load(path: Path = FILE) -> ClusterSettings:

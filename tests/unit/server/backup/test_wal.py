@@ -56,6 +56,30 @@ def test_the_log_that_follows_starts_with_the_backup_s_own_segment(tmp_path: Pat
     assert found == {segment(2): segment(2), segment(3): f"{segment(3)}.partial"}
 
 
+@pytest.mark.parametrize(
+    ("last", "position", "goes_on"),
+    [
+        (f"{segment(5)}.partial", "0/5192500", True),
+        (f"{segment(5)}.partial", "0/6000000", False),
+        (segment(5), "0/6000000", True),
+        (segment(5), "0/7000000", False),
+        (segment(0x1FF), "2/0", True),
+    ],
+)
+def test_log_that_begins_after_the_line_s_end_is_another_line(
+    tmp_path: Path, last: str, position: str, goes_on: bool
+) -> None:
+    made = wal.begin(tmp_path)
+    (wal.folder(tmp_path, made) / last).touch()
+    assert wal.goes_on(tmp_path, made, position) == goes_on
+
+
+def test_where_another_took_over_the_lead_belongs_to_the_log(tmp_path: Path) -> None:
+    (wal.folder(tmp_path, line(tmp_path, 1)) / "00000002.history").touch()
+    _, made = base(tmp_path, range(1, 2))
+    assert "00000002.history" in dict(wal.after(tmp_path, made))
+
+
 def test_a_line_that_an_interrupted_start_left_is_used_by_the_next(tmp_path: Path) -> None:
     assert [wal.begin(tmp_path), wal.begin(tmp_path)] == [1, 1]
     folder.describe(tmp_path, base(tmp_path, range(1, 2))[1])
