@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+import restante
 
 _DELAYS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
@@ -32,6 +36,10 @@ class Metrics:
         self.slow = Counter(
             "restante_slow_sockets", "Sockets dropped because their client did not read.", registry=registry
         )
+        self.release = Gauge(
+            "restante_release", "1; the label is the folder that the code runs from.", ["release"], registry=registry
+        )
+        self.release.labels(Path(restante.__file__).parents[1].name).set(1)
         self.sockets = Gauge("restante_sockets", "WebSockets that are open.", registry=registry)
         self.requests = Counter("restante_requests", "HTTP requests, by status class.", ["status"], registry=registry)
         self.commit = Histogram(
