@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from bench import backlog, delay, fleet, hosts, idle, ingestion, sdk, sockets
+from bench import backlog, cluster, delay, fleet, hosts, idle, ingestion, sdk, sockets
 
 fleet.main()
 for part in (ingestion, delay, backlog, idle, sdk):
@@ -12,5 +12,6 @@ for part in (ingestion, delay, backlog, idle, sdk):
 if os.geteuid() == 0:
     hosts.main()
     sockets.main()
+    cluster.main()
 else:
-    print("left out: deploy and verify, memory of a tunnel; they need root")
+    print("left out: deploy and verify, memory of a tunnel, the replicated store; they need root")
