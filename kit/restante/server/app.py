@@ -37,6 +37,7 @@ SWEEP_S = 15.0
 RETENTION_S = 300.0
 ALERT_S = 30.0
 REQUESTS_S = 5  # for requests in progress, when the server stops
+FIRST_REQUEST_S = 1.0  # for the first bytes of who was accepted just before
 FLUSH_PAUSE_S = 5.0  # one mail that the store never takes must not make Postfix try its whole queue every second
 MTA_KEEPS = {Verdict.unavailable, Verdict.no_space}
 
@@ -237,7 +238,7 @@ class PostOffice:
         await asyncio.gather(*(server.drain(limit) for server in self._mail))
         for server in self._http:
             server.should_exit = True
-        await asyncio.wait(self._serving, timeout=REQUESTS_S + 1)
+        await asyncio.wait(self._serving, timeout=FIRST_REQUEST_S + REQUESTS_S + 1)
 
 
 class _Server(uvicorn.Server):
@@ -246,6 +247,17 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn closes, unanswered, who was accepted and has not been heard yet: such are heard first."""
+        for server in self.servers:
+            server.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_REQUEST_S):
+                await asyncio.sleep(0.01)  # what has already come is read
+                while any(getattr(each, "cycle", each) is None for each in self.server_state.connections):
+                    await asyncio.sleep(0.01)
+        await super().shutdown(sockets)
 
 
 def _server(app: Any, settings: Settings) -> uvicorn.Server:
