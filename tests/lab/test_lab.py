@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from restante.errors import FoundError, InputError
-from restante.lab import cgroup
+from restante.lab import cgroup, images
 from restante.lab.lab import Lab
 from restante.lab.layout import Layout
 from restante.lab.machine import Machine
@@ -235,6 +236,19 @@ def test_a_host_that_joins_is_known_to_all(lonely: Lab) -> None:
     assert told[0].startswith("alone: stays")
     assert said(lonely, "alone", "getent", "ahostsv4", "second").startswith("203.0.113.9 ")
     assert ssh(lonely, "second", "hostname").stdout.strip() == "second"
+
+
+def test_an_archive_is_built_while_another_lab_builds_from_the_same_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another package set, so that only apt itself could make one wait for the other; lockf is what apt takes."""
+    base = images.images({"trixie": []}, print)["trixie"].layers[1].parent
+    monkeypatch.setenv("RESTANTE_LAB_CACHE", str(tmp_path))
+    (tmp_path / base.name).symlink_to(base)
+    with (base / "root/var/lib/dpkg/lock-frontend").open("w") as held:
+        fcntl.lockf(held, fcntl.LOCK_EX)
+        archive = images.images({"trixie": ["hello"]}, print)["trixie"].archive
+    assert [path.name.split("_")[0] for path in archive.glob("*.deb")] == ["hello"]
 
 
 def test_two_labs_do_not_know_each_other(lab: Lab, lonely: Lab) -> None:

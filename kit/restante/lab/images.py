@@ -162,10 +162,12 @@ def _download(architecture: str, packages: Sequence[str], base: Path, scratch: P
     """The packages and what they need beyond the base, reckoned from outside: a host has no network to ask."""
     for name in ("lists/partial", "cache/archives/partial"):
         (scratch / name).mkdir(parents=True)
+    # A copy, since apt's lock lies beside its status file: another lab may be building from the same base right now.
+    shutil.copy(base / "root/var/lib/dpkg/status", scratch / "status")
     settings = {
         "Dir::Etc::sourcelist": base / "sources.list", "Dir::Etc::sourceparts": "/dev/null",
         "Dir::Etc::preferences": "/dev/null", "Dir::Etc::preferencesparts": "/dev/null",
-        "Dir::State::lists": scratch / "lists", "Dir::State::status": base / "root/var/lib/dpkg/status",
+        "Dir::State::lists": scratch / "lists", "Dir::State::status": scratch / "status",
         "Dir::Cache": scratch / "cache", "APT::Architecture": architecture, "APT::Architectures": architecture,
         "APT::Install-Recommends": "false", "APT::Sandbox::User": "root", "Acquire::Languages": "none",
     }  # fmt: skip
