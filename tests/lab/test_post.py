@@ -171,6 +171,15 @@ def test_what_is_killed_comes_back(post: Post, host: str) -> None:
     until(lambda: post.kept(host) == before + 1, "delivery", 30)
 
 
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_daemon_that_starts_in_the_second_of_a_deploy_takes_mail(post: Post, host: str) -> None:
+    """Postfix reads a main.cf that is younger than a second again and again, and differently; master then waits a minute."""
+    before = post.kept(host)
+    post.on(host, "pkill -x smtpd; touch /etc/postfix/main.cf")
+    assert [line[:3] for line in post.send(host, "support@example.org", "nobody@example.org")] == ["250", "550", "250"]
+    until(lambda: post.kept(host) == before + 1, "delivery")
+
+
 def test_only_those_who_need_it_reach_a_port(post: Post) -> None:
     for address in HOSTS.values():
         assert post.connects(address, 25)

@@ -50,10 +50,11 @@ class Line:
         return self._thread is not None and self._thread.is_alive()
 
     def stop(self) -> None:
-        if self._thread and self._loop and self._task:
+        thread = self._thread  # of its own: a mailbox may be closed by two threads at once
+        if thread and self._loop and self._task:
             with contextlib.suppress(RuntimeError):  # it has ended by itself
                 self._loop.call_soon_threadsafe(self._task.cancel)
-            self._thread.join(GOODBYE_S + 1)
+            thread.join(GOODBYE_S + 1)
         self._thread = None
 
     def _main(self) -> None:
