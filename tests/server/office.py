@@ -128,9 +128,11 @@ class Office:
 
 
 @contextmanager
-def serving(configuration: Settings) -> Iterator[Office]:
+def serving(configuration: Settings, **more: list[socket.socket]) -> Iterator[Office]:
+    """`more`: listening sockets beside the usual ones, by their name."""
     sockets = {name: [socket.create_server(("127.0.0.1", 0))] for name in ("http", "smtp", "lmtp")}
     ports = [found[0].getsockname()[1] for found in sockets.values()]
+    sockets |= more
     started, stop, box = threading.Event(), threading.Event(), []
 
     async def main() -> None:

@@ -90,13 +90,13 @@ class Bundle:
         """What can be checked through the edge; the post office has streams and long-polls on one route."""
         own = {route["kind"] for route in self.plan["routes"] if self.probes(route["kind"])}
         office = self.plan["mail"] and any(route["path"] == "/v1/" for route in self.plan["routes"])
-        return own | ({"sse", "longpoll"} if office else set())
+        return own | ({"sse", "longpoll"} if office else set()) | ({"offices"} if self.plan["offices"] else set())
 
     def certificates(self, name: str) -> dict[str, int]:
         """What the host shows the others, and its issuer -> seconds that each must have left: below that nobody renews it."""
         if name not in self.plan["authority"]:
             return {}
-        late = (self.value("identity.renew_before") - 2 * self.value("identity.look")) * 3600
+        late = self.value("identity.renewal_warning") * 3600
         leaves = {f"/var/lib/restante/identity/{user}/cert.pem": late for user in self.plan["authority"][name]["users"]}
         return {**leaves, "/etc/restante/identity/host.pem": self.value("identity.issuer_warning") * 86400}
 
@@ -118,6 +118,7 @@ class Bundle:
             "cluster": "cluster" in components,
             "certificates": self.certificates(name),
             "post": "post" in components,
+            "offices": self.plan["offices"] if "nginx" in components else None,
         }
 
 

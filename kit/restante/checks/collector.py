@@ -10,6 +10,8 @@ import json
 import os
 import pwd
 import re
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -142,6 +144,21 @@ def certificates(wanted: dict[str, int]) -> dict[str, str]:
     }
 
 
+def offices(wanted: dict[str, Any]) -> dict[str, str]:
+    """Address -> the TLS that an edge has with the post office there, or why it has none."""
+    found: dict[str, str] = {}
+    for place in wanted["at"]:
+        host, _, port = place.rpartition(":")
+        try:
+            context = ssl.create_default_context(cafile=wanted["root"])
+            plain = socket.create_connection((host.strip("[]"), int(port)), timeout=5)
+            with plain, context.wrap_socket(plain, server_hostname=wanted["name"]) as secured:
+                found[place] = str(secured.version())
+        except OSError as error:
+            found[place] = str(error)
+    return found
+
+
 def backups(directory: str | None) -> list[float]:
     """When each was made; it is one once it is described."""
     found = glob.glob(f"{glob.escape(directory)}/*.json") if directory else []
@@ -180,6 +197,7 @@ def main(ask: dict[str, Any]) -> dict[str, Any]:
         "trial": trial(ask["backup"]),
         "now": time.time(),
         "office": office() if ask["post"] else {},
+        "offices": offices(ask["offices"]) if ask["offices"] else {},
     }
 
 

@@ -57,6 +57,16 @@ def test_upgrade(bundle: Bundle, facts: dict[str, Any]) -> None:
                     raise Expected(f"proxy_set_header {' '.join(header)} on {route['path']}", found["proxy_set_header"])
 
 
+@check(id="offices-verified", cause=4, key="hosts", component="nginx", kind="offices")
+def test_offices(bundle: Bundle, facts: dict[str, Any]) -> None:
+    """The running nginx checks who the post offices are, and from this edge each of them can show it."""
+    wanted = bundle.plan["offices"]
+    set_ = {directive.name: directive.args for directive in http(facts) if directive.name.startswith("proxy_ssl_")}
+    for name, value in (("verify", "on"), ("name", wanted["name"]), ("trusted_certificate", wanted["root"])):
+        expect(f"proxy_ssl_{name}", [value], set_.get(f"proxy_ssl_{name}"))
+    expect("TLS from this edge with each post office", dict.fromkeys(wanted["at"], "TLSv1.3"), facts["offices"])
+
+
 @check(id="socket-keepalive", cause=1, key="keepalive.idle", component="nginx")
 def test_keepalive(bundle: Bundle, facts: dict[str, Any]) -> None:
     idle, interval, probes = (bundle.value(f"keepalive.{key}") for key in ("idle", "interval", "probes"))

@@ -26,12 +26,12 @@ _VAULT = b"$ANSIBLE_VAULT;"
 
 
 def ensure(folder: Path, hosts: Mapping[str, Sequence[str]]) -> list[str]:
-    """See to it that each host has an issuer for its names with half of its life to go; what was made, in words.
+    """See to it that there is a root, and that each host has an issuer for its names with half of its life to go; what was made, in words.
 
     `hosts`: name -> what its certificates may be for: DNS names and addresses. Raises InputError when a file cannot be used.
     """
     said: list[str] = []
-    if hosts and not (folder / "root.pem").exists():
+    if not (folder / "root.pem").exists():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = new_key()
         _write(folder / "root", root("Restante authority", key, ROOT_LIFE, 1), key)

@@ -92,7 +92,8 @@ def deploy(
     variables["restante_authority"] = str(trusted)
     if not rollback:
         wanted = json.loads((bundle / "plan.json").read_text())["authority"]
-        for line in authority.ensure(trusted, {name: wanted[name]["names"] for name in hosts if name in wanted}):
+        names = {name: wanted[name]["names"] for name in hosts if name in wanted}
+        for line in authority.ensure(trusted, names) if wanted else ():
             print(line, file=output)
     if not (check or rollback):
         variables["restante_wheelhouse"] = str(wheelhouse.prepare(bundle))

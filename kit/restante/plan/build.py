@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from restante.errors import Problem, SpecError
-from restante.plan import backup, cluster, floating, mail, post, profiles, sizing, timeouts, topology
+from restante.plan import backup, cluster, floating, identity, mail, post, profiles, sizing, timeouts, topology
 from restante.plan.derived import Derived, Rule, Values
 from restante.plan.facts import EXPIRY_WARNING_DAYS, Facts
 from restante.plan.floating import Candidate
@@ -93,9 +93,12 @@ def build(loaded: Loaded, facts: Facts) -> Plan:
     routes = tuple(topology.resolve(spec, route, index) for index, route in enumerate(post.routes(spec)))
     values = Values(spec.overrides.values)
     rules = timeouts.derive(spec, path, values)
-    need = sizing.demand(spec, {route.path: sum(1 for up in route.upstreams if up.port) for route in routes})
+    addresses = {route.path: sum(1 for up in route.upstreams if up.port) for route in routes}
+    need = sizing.demand(spec, addresses, tls=any(route.tls for route in routes))
     sizing.derive(spec, need, values)
     rules += [*mail.derive(spec, values), *cluster.derive(spec, values)]
+    if any(topology.identities(spec, name) for name in spec.hosts):
+        identity.derive(values)
     backup.derive(spec, values)
     floating.derive(spec, values)
     found += [(_spec_path(rule.spec_key), rule.sentence()) for rule in rules if not rule.holds]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote
 
+from restante.plan import identity
 from restante.plan.derived import Rule, Values
 from restante.spec.document import Path
 from restante.spec.model import Spec, Tier
@@ -16,8 +17,7 @@ PATRONI_PORT = 8008
 RESTORED_PORT = 5433  # on the host that keeps the backups: what it has restored, for the members to copy
 FEWEST = 3  # two of three agree; of two neither may decide alone
 
-ISSUER = "/etc/restante/identity"
-IDENTITIES = "/var/lib/restante/identity"
+OFFICE_USER = "restante-post"
 BACKUP_USER = "restante-backup"  # also its role in PostgreSQL
 _PATRONI, _ETCD, _LIBPQ = "Patroni, dynamic configuration", "etcd, tuning", "libpq, 34.1.2"
 
@@ -60,23 +60,9 @@ def _family(spec: Spec) -> str | None:
     return next((family for family in ("ipv4", "ipv6") if all(getattr(host, family) for host in hosts)), None)
 
 
-def identities(spec: Spec, host: str) -> list[str]:
-    """Users of a host that prove by certificate who they are."""
-    tiers = spec.hosts[host].tiers
-    if not spec.store.replicated:
-        return []
-    users = ["etcd", "postgres"] * (Tier.store in tiers) + ["restante-post"] * (Tier.post in tiers)
-    return users + [BACKUP_USER] * (host in archive(spec))
-
-
-def name(spec: Spec, host: str) -> str:
-    """What the host's certificates are for, beside its addresses."""
-    return f"{host}.{spec.domain}"
-
-
 def url(spec: Spec, values: Mapping[str, int]) -> str:
     """The post office tries them in turn until one takes writes. Both ends show a certificate for their address."""
-    parameters = {"target_session_attrs": "read-write", **_patience(values), **tls("restante-post")}
+    parameters = {"target_session_attrs": "read-write", **_patience(values), **identity.libpq(OFFICE_USER)}
     hosts = ",".join(f"{join(address)}:{STORE_PORT}" for address in members(spec).values())
     return f"postgresql://restante@{hosts}/restante?" + "&".join(f"{k}={quote(str(v))}" for k, v in parameters.items())
 
@@ -86,24 +72,13 @@ def conninfo(spec: Spec, values: Mapping[str, int]) -> str:
     # Its own words about a leader that is gone go unanswered: keepalives are for a receiver that has nothing to say.
     parameters = {
         "host": ",".join(members(spec).values()), "port": STORE_PORT, "user": BACKUP_USER, **_patience(values),
-        "keepalives_idle": values["store.let_go"], "keepalives_interval": 5, "keepalives_count": 3, **tls(BACKUP_USER),
+        "keepalives_idle": values["store.let_go"], "keepalives_interval": 5, "keepalives_count": 3, **identity.libpq(BACKUP_USER),
     }  # fmt: skip
     return " ".join(f"{key}={value}" for key, value in parameters.items())
 
 
 def _patience(values: Mapping[str, int]) -> dict[str, str | int]:
     return {"connect_timeout": values["store.connect_timeout"], "tcp_user_timeout": values["store.let_go"] * 1000}
-
-
-def tls(user: str) -> dict[str, str]:
-    """libpq's parameters with which `user` shows who it is, and sees who the other is."""
-    own = f"{IDENTITIES}/{user}"
-    return {
-        "sslmode": "verify-full",
-        "sslrootcert": f"{ISSUER}/root.pem",
-        "sslcert": f"{own}/cert.pem",
-        "sslkey": f"{own}/key.pem",
-    }
 
 
 def join(address: str) -> str:
@@ -133,20 +108,7 @@ def derive(spec: Spec, values: Values) -> list[Rule]:
         risk="too long adds to every failover", source=f"{_LIBPQ}: connect_timeout", spec_key=key)  # fmt: skip
     values.add("store.let_go", 10, "s", "A connection on which a dead leader owes an answer is let go.",
         risk="the kernel's own patience is 15 minutes", source=f"{_LIBPQ}: tcp_user_timeout", spec_key=key)  # fmt: skip
-    _identity(values)
     return list(_rules(values))
-
-
-def _identity(values: Values) -> None:
-    key, source = "store.engine", "hosts without a way out can ask nobody for revocations: short lives take their place"
-    life = values.add("identity.lifetime", 7, "days", "A host's certificate for the others lives so long.",
-        risk="longer, and a stolen key serves longer", source=source, spec_key=key)  # fmt: skip
-    values.add("identity.renew_before", 12 * life, "h", "It is renewed when half of its life is over: days to notice that nobody does.",
-        risk="too late, and one missed renewal parts the hosts", source="arithmetic", spec_key=key)  # fmt: skip
-    values.add("identity.look", 12, "h", "Its age is looked at so often.",
-        risk="too seldom, and a renewal comes late", source="arithmetic", spec_key=key)  # fmt: skip
-    values.add("identity.issuer_warning", 60, "days", "A host's issuer lives a year; a deploy in its second half renews it.",
-        risk="it ends, and the hosts part", source="arithmetic", spec_key=key)  # fmt: skip
 
 
 def _rules(values: Values) -> Iterator[Rule]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from restante.plan import backup, cluster
+from restante.plan import backup, cluster, identity, tls
 from restante.plan.cluster import STORE_PORT
 from restante.plan.derived import Derived
+from restante.plan.facts import EXPIRY_WARNING_DAYS
 from restante.plan.mail import MIB
-from restante.plan.post import predefined, store_host
+from restante.plan.post import predefined, secured_addresses, store_host
 from restante.spec.model import Spec
 
 DATA = "/var/lib/restante/post"
@@ -57,12 +58,35 @@ def settings(spec: Spec, values: Mapping[str, Derived], host: str) -> dict[str, 
         "http": [
             *seconds(keepalive_timeout_s="upstream.keepalive_timeout", longpoll_hold_s="edge.longpoll_hold"),
             Setting("cors", list(spec.cors)),
+            *_certificate(spec, host),
         ],
         "webhooks": [Setting("allow", list(spec.webhooks.allow)), Setting("https_only", spec.webhooks.https_only)],
         "postfix": [Setting("recipients", RECIPIENTS)],
         "alert": [Setting("command", "/usr/local/lib/restante/alert")],
         **_backup(spec, values, host),
+        **{f"certificates.{name}": lines for name, lines in _certificates(spec, values).items()},
     }  # fmt: skip
+
+
+def _certificate(spec: Spec, host: str) -> list[Setting]:
+    if not secured_addresses(spec, host):
+        return []
+    user = cluster.OFFICE_USER
+    return [Setting("certificate", identity.certificate(user)), Setting("key", identity.key(user))]
+
+
+def _certificates(spec: Spec, values: Mapping[str, Derived]) -> dict[str, list[Setting]]:
+    """What for -> where it is, and the time to go with which nobody renewed it."""
+
+    def watched(path: str, warn_before_s: int, derived: Derived | None = None) -> list[Setting]:
+        return [Setting("path", path), Setting("warn_before_s", warn_before_s, derived)]
+
+    found = {"domain": watched(tls.files(spec)[0], EXPIRY_WARNING_DAYS * 86400)}
+    if "identity.lifetime" in values:
+        leaf, issuer = values["identity.renewal_warning"], values["identity.issuer_warning"]
+        found["host"] = watched(identity.certificate(cluster.OFFICE_USER), leaf.value * 3600, leaf)
+        found["issuer"] = watched(f"{identity.ISSUER}/host.pem", issuer.value * 86400, issuer)
+    return found
 
 
 def _backup(spec: Spec, values: Mapping[str, Derived], host: str) -> dict[str, list[Setting]]:

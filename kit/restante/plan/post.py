@@ -20,9 +20,14 @@ def alone(spec: Spec) -> str | None:
     return posts[0] if posts == edges and len(posts) == 1 else None
 
 
+def secured_addresses(spec: Spec, host: str) -> tuple[str, ...]:
+    """Where the post office's HTTP listens beside the loopback: a token crosses the network by TLS or not at all."""
+    return () if alone(spec) else spec.hosts[host].addresses
+
+
 def http_addresses(spec: Spec, host: str) -> tuple[str, ...]:
-    """Where the post office's HTTP listens. The loopback always: for the checks, and for who is on the host itself."""
-    return (LOOPBACK,) if alone(spec) else (LOOPBACK, *spec.hosts[host].addresses)
+    """All of them. The loopback always, without TLS: for the checks, and for who is on the host itself."""
+    return (LOOPBACK, *secured_addresses(spec, host))
 
 
 def routes(spec: Spec) -> tuple[Route, ...]:

@@ -12,9 +12,8 @@ from restante.spec.model import Spec, Tier
 
 # New TLS connections that one small edge takes beside its work: assumed, on the cautious side; not measured.
 ACCEPTS_PER_SECOND = 200
-TUNNEL_BYTES = (
-    80 << 10
-)  # one idle tunnel of nginx with TLS: bench/sockets.py measured 67 KiB over 400; a fifth to spare
+# One idle tunnel of nginx with TLS, and what TLS behind it adds: bench/sockets.py measured 67 and 29 KiB over 400; a fifth to spare.
+TUNNEL_BYTES, BEHIND_BYTES = 80 << 10, 36 << 10
 BASE_BYTES = 256 << 20  # the system, nginx and its caches before the first agent
 DEFAULT_PORTS = 28_232  # ip_local_port_range 32768-60999
 WIDEST_PORTS = 64_512  # 1024-65535
@@ -25,20 +24,21 @@ SPARE = 1024  # plain requests, log files, listening sockets
 class Demand:
     """Tunnels per edge when one edge is away, and the largest number between one edge and one TCP upstream address.
 
-    `edges`: those that serve at once. Who holds the floating address serves everybody.
+    `edges`: those that serve at once. Who holds the floating address serves everybody. `tunnel_bytes`: memory of one tunnel.
     """
 
     edges: int
     tunnels: int
     per_upstream: int
+    tunnel_bytes: int
 
 
-def demand(spec: Spec, addresses_of: Mapping[str, int]) -> Demand:
-    """`addresses_of`: route path -> number of its TCP upstream addresses (0: unix sockets only)."""
+def demand(spec: Spec, addresses_of: Mapping[str, int], *, tls: bool) -> Demand:
+    """`addresses_of`: route path -> number of its TCP upstream addresses (0: unix sockets only). `tls`: towards upstreams too."""
     edges = 1 if floating.addresses(spec) else len(spec.hosts_of(Tier.edge))
     tunnels = -(-spec.agents // max(1, edges - 1))
     sockets = [tunnels // addresses for addresses in addresses_of.values() if addresses]
-    return Demand(edges, tunnels, max(sockets, default=0))
+    return Demand(edges, tunnels, max(sockets, default=0), TUNNEL_BYTES + BEHIND_BYTES * tls)
 
 
 def derive(spec: Spec, need: Demand, values: Values) -> None:
@@ -67,7 +67,7 @@ def derive(spec: Spec, need: Demand, values: Values) -> None:
             risk="connect() fails with EADDRNOTAVAIL", source="Linux ip_local_port_range", spec_key="agents")  # fmt: skip
     values.add("kernel.conntrack_max", max(262_144, _power(need.tunnels * 4)), "entries", "Two entries a tunnel, doubled: entries outlive their sockets.",
         risk="a full table drops new connections in silence", source="Linux nf_conntrack_max", spec_key="agents")  # fmt: skip
-    values.add("edge.memory", (BASE_BYTES + need.tunnels * TUNNEL_BYTES) >> 20, "MiB", f"{TUNNEL_BYTES >> 10} KiB a tunnel beside {BASE_BYTES >> 20} MiB.",
+    values.add("edge.memory", (BASE_BYTES + need.tunnels * need.tunnel_bytes) >> 20, "MiB", f"{need.tunnel_bytes >> 10} KiB a tunnel beside {BASE_BYTES >> 20} MiB.",
         risk="an edge that swaps is an edge that stalls", source="measured (bench/sockets.py)", spec_key="agents")  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def problems(spec: Spec, need: Demand, values: Values) -> Iterator[tuple[Path, s
     for name in spec.hosts_of(Tier.edge):
         memory = spec.hosts[name].memory
         if memory and memory >> 20 < values["edge.memory"]:
-            fits = max(0, memory - BASE_BYTES) // TUNNEL_BYTES
+            fits = max(0, memory - BASE_BYTES) // need.tunnel_bytes
             yield (
                 ("hosts", name, "memory"),
                 (

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from restante.spec.model import Spec
+
+FOLDER = "/etc/restante/tls"
+
+
+def files(spec: Spec) -> tuple[str, str]:
+    """Where a host finds chain and key of the domain."""
+    tls = spec.tls
+    if tls and (tls.certificate or "").startswith("host:"):
+        return str(tls.certificate).removeprefix("host:"), str(tls.key).removeprefix("host:")
+    return f"{FOLDER}/fullchain.pem", f"{FOLDER}/privkey.pem"
+
 
 @dataclass(frozen=True)
 class TlsProfile:

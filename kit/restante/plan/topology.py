@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from restante.plan import agents, cluster, floating, post
+from restante.plan import agents, cluster, floating, identity, post
 from restante.spec.document import Path
 from restante.spec.model import Host, Route, Service, Spec, Tier
 
@@ -32,12 +32,13 @@ class Upstream:
 
 @dataclass(frozen=True)
 class RoutePlan:
-    """A route with its upstreams resolved. `name` is the nginx upstream's name."""
+    """A route with its upstreams resolved. `name` is the nginx upstream's name. `tls`: they are post offices on other hosts."""
 
     path: str
     kind: str
     name: str
     upstreams: tuple[Upstream, ...]
+    tls: bool
 
 
 @dataclass(frozen=True, order=True)
@@ -57,7 +58,15 @@ def resolve(spec: Spec, route: Route, index: int) -> RoutePlan:
     """Raises Unresolved with the first upstream that leads nowhere. `index` keeps names apart: /a-b is not /a_b."""
     name = f"restante_{index}_{re.sub(r'[^a-z0-9]+', '_', route.path.lower()).strip('_') or 'root'}"
     upstreams = tuple(found for text in route.upstreams for found in _upstreams(spec, text))
-    return RoutePlan(route.path, route.kind, name, upstreams)
+    tls = any(_is_office(spec, each) for each in upstreams)
+    if tls and not all(_is_office(spec, each) for each in upstreams):
+        raise Unresolved("a route goes to post offices, whose certificates the edge checks, or elsewhere, not both")
+    return RoutePlan(route.path, route.kind, name, upstreams, tls)
+
+
+def _is_office(spec: Spec, upstream: Upstream) -> bool:
+    """A post office as it is reached over the network."""
+    return upstream.port == post.HTTP_PORT and upstream.host in spec.hosts_of(Tier.post)
 
 
 def _upstreams(spec: Spec, text: str) -> Iterator[Upstream]:
@@ -137,6 +146,22 @@ def services_of(spec: Spec, host: str) -> dict[str, Service]:
     return {
         name: agents.wired(spec, host, name, service) for name, service in spec.services.items() if host in service.host
     }
+
+
+def identities(spec: Spec, host: str) -> list[str]:
+    """Users of a host that prove to other hosts by certificate who they are."""
+    tiers, replicated = spec.hosts[host].tiers, spec.store.replicated
+    users = ["etcd", "postgres"] if Tier.store in tiers and replicated else []
+    if Tier.post in tiers and (replicated or post.secured_addresses(spec, host)):
+        users.append(cluster.OFFICE_USER)
+    return users + [cluster.BACKUP_USER] * (host in cluster.archive(spec))
+
+
+def certified(spec: Spec, host: str) -> list[str]:
+    """Names and addresses that the host's certificates are for."""
+    office = Tier.post in spec.hosts[host].tiers and post.secured_addresses(spec, host)
+    names = [identity.name(spec, host), *([identity.tier_name(spec, Tier.post)] if office else [])]
+    return [*names, *spec.hosts[host].addresses]
 
 
 def openings(spec: Spec, name: str, routes: tuple[RoutePlan, ...]) -> tuple[Opening, ...]:

@@ -8,13 +8,14 @@ from functools import cache
 from pathlib import Path
 
 from restante import resources
-from restante.plan import cluster, floating, office, post
+from restante.plan import floating, identity, office, post, topology
 from restante.plan.build import Plan
 from restante.render import inventory
-from restante.render.host import identity, render_host
+from restante.render.host import about, render_host
+from restante.render.identity import OFFICES
 from restante.render.manifest import FORMAT, digest, host_manifest, to_json
 from restante.spec import nginx_syntax
-from restante.spec.model import Edge
+from restante.spec.model import Edge, Tier
 
 Bundle = dict[str, bytes]
 
@@ -26,7 +27,7 @@ def render_bundle(plan: Plan) -> Bundle:
         files, secrets, components = render_host(plan, host)
         root = f"hosts/{host.name}"
         bundle |= {f"{root}{path}": file.content for path, file in files.items()}
-        bundle[f"{root}/manifest.json"] = host_manifest(identity(plan, host), files, secrets, components)
+        bundle[f"{root}/manifest.json"] = host_manifest(about(plan, host), files, secrets, components)
     bundle |= {
         "inventory.yml": inventory.inventory(plan),
         "known_hosts": inventory.known_hosts(plan),
@@ -53,13 +54,11 @@ def plan_document(plan: Plan) -> dict[str, object]:
         "firewall": spec.firewall.enabled,
         "floating": floating.addresses(spec),
         "mail": _mail(plan),
+        "offices": _offices(plan),
         "authority": {
-            name: {
-                "names": [cluster.name(spec, name), *plan.hosts[name].host.addresses],
-                "users": cluster.identities(spec, name),
-            }
+            name: {"names": topology.certified(spec, name), "users": users}
             for name in spec.hosts
-            if cluster.identities(spec, name)
+            if (users := topology.identities(spec, name))
         },
         "waivers": [waiver.model_dump() for waiver in spec.waivers],
         "hosts": {
@@ -77,6 +76,12 @@ def plan_document(plan: Plan) -> dict[str, object]:
             for name, host in plan.hosts.items()
         },
     }
+
+
+def _offices(plan: Plan) -> dict[str, object] | None:
+    """Post offices that edges reach over the network: where, and what they must show; None without any."""
+    at = sorted({upstream.address for route in plan.routes if route.tls for upstream in route.upstreams})
+    return {"at": at, "name": identity.tier_name(plan.spec, Tier.post), "root": OFFICES} if at else None
 
 
 def _mail(plan: Plan) -> dict[str, object] | None:

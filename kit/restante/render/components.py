@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from restante.plan import cluster
+from restante.plan import cluster, identity, topology
 from restante.plan.build import HostPlan, Plan
 from restante.plan.cluster import STORE_PORT
 from restante.plan.post import HTTP_PORT
 from restante.plan.topology import STATUS_PORT
+from restante.render import mail
 from restante.render.manifest import Component
 from restante.spec.model import Service
 
@@ -78,8 +79,8 @@ def postgresql(_: Plan, host: HostPlan) -> Component:
     )  # fmt: skip
 
 
-def identity(_: Plan) -> Component:
-    verify = ("openssl", "verify", "-CAfile", f"{cluster.ISSUER}/root.pem", f"{cluster.ISSUER}/host.pem")
+def identities(_: Plan) -> Component:
+    verify = ("openssl", "verify", "-CAfile", identity.ROOT, f"{identity.ISSUER}/host.pem")
     return Component("identity", "", units=("restante-identity.timer",), change="restart", test=(verify,))
 
 
@@ -146,9 +147,9 @@ def command(_: Plan) -> Component:
     return Component("command", "")
 
 
-def sockets(_: Plan) -> Component:
+def sockets(plan: Plan, host: HostPlan) -> Component:
     """Apart from the service, which is restarted more often: systemd restarts it with them, never them with it."""
-    units = tuple(f"restante-{name}.socket" for name in ("admin", "http", "lmtp"))
+    units = mail.sockets(plan, host)
     paths = tuple(f"/etc/systemd/system/{unit}" for unit in units)
     return Component(
         "sockets", "", units=units, change="restart", test=(("systemd-analyze", "verify", *paths),),
@@ -199,12 +200,12 @@ def of_host(plan: Plan, host: HostPlan) -> list[Component]:
         found.append(nftables(plan))
     found.append(sysctl(plan))
     found += [command(plan)] if host.has_verbs else []
-    found += [identity(plan)] if cluster.identities(plan.spec, host.name) else []
+    found += [identities(plan)] if topology.identities(plan.spec, host.name) else []
     if host.is_store and plan.spec.store.replicated:
         found += [etcd(plan, host), patroni(plan), cluster_programs(plan), space(plan)]
     elif host.is_store:
         found += [postgresql(plan, host), space(plan)]
-    found += [sockets(plan), post(plan), postfix(plan, host), queue(plan)] if host.is_post else []
+    found += [sockets(plan, host), post(plan), postfix(plan, host), queue(plan)] if host.is_post else []
     found += [wal(plan)] if log else []
     found += [backup(plan)] if host.keeps_backups else []
     found += [restore(plan)] if host.name in cluster.archive(plan.spec) else []

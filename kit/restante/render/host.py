@@ -9,11 +9,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from restante import resources
-from restante.plan import agents, floating, post
+from restante.plan import agents, floating, post, tls
 from restante.plan.build import HostPlan, Plan
 from restante.plan.facts import EXPIRY_WARNING_DAYS
 from restante.plan.topology import EDGE_PORTS, STATUS_PORT
-from restante.render import cluster, components, mail
+from restante.render import cluster, components, identity, mail
 from restante.render.environment import render, why
 from restante.render.manifest import Component, File, Secret, generation
 from restante.spec.model import Edge, Service, Snippet
@@ -81,6 +81,8 @@ def _wanted(plan: Plan, host: HostPlan, target: str) -> bool:
         return bool(plan.spec.alert and plan.spec.alert.beat)
     if target.endswith("/restante-backup.path"):
         return plan.spec.store.engine != "sqlite"
+    if target.endswith("/restante-edge.socket"):
+        return bool(post.secured_addresses(plan.spec, host.name))
     if target.endswith("/restante-wal.conf"):
         return host.is_store
     return not target.endswith("/restart-delay") or not host.target.restart_steps
@@ -100,21 +102,13 @@ def _carried(plan: Plan, host: HostPlan, component: Component, name: str) -> Ite
         yield target, File(component.name, plan.files[reference], "0755" if program else "0644")
 
 
-def certificate_paths(plan: Plan) -> tuple[str, str]:
-    """Where nginx finds chain and key on an edge."""
-    tls = plan.spec.tls
-    if tls and (tls.certificate or "").startswith("host:"):
-        return str(tls.certificate).removeprefix("host:"), str(tls.key).removeprefix("host:")
-    return f"{SECRETS}/tls/fullchain.pem", f"{SECRETS}/tls/privkey.pem"
-
-
 def _secrets(plan: Plan, host: HostPlan) -> dict[str, Secret]:
     found: dict[str, Secret] = {}
-    tls, alert = plan.spec.tls, plan.spec.alert
-    if (host.is_edge or host.is_post) and tls and not (tls.certificate or "").startswith("host:"):
-        chain, key = certificate_paths(plan)
-        found[chain] = Secret("tls", tls.certificate or "env:RESTANTE_LAB_CERTIFICATE", mode="0644")
-        found[key] = Secret("tls", tls.key or "env:RESTANTE_LAB_KEY")
+    given, alert = plan.spec.tls, plan.spec.alert
+    if (host.is_edge or host.is_post) and given and not (given.certificate or "").startswith("host:"):
+        chain, key = tls.files(plan.spec)
+        found[chain] = Secret("tls", given.certificate or "env:RESTANTE_LAB_CERTIFICATE", mode="0644")
+        found[key] = Secret("tls", given.key or "env:RESTANTE_LAB_KEY")
     for kind in ("webhook", "beat"):
         if reference := getattr(alert, kind, None):
             # The post office tells alerts too, and is not root.
@@ -124,7 +118,7 @@ def _secrets(plan: Plan, host: HostPlan) -> dict[str, Secret]:
     for name, service in host.services.items():
         for credential, reference in service.credentials.items():
             found[f"{SECRETS}/credentials/{name}/{credential}"] = Secret(f"service-{name}", reference)
-    return found | mail.secrets(plan, host) | cluster.secrets(plan, host)
+    return found | mail.secrets(plan, host) | identity.secrets(plan, host)
 
 
 def _alert_file(kind: str) -> str:
@@ -149,7 +143,7 @@ def _service_context(plan: Plan, name: str, service: Service) -> dict[str, Any]:
 
 
 def _context(plan: Plan, host: HostPlan) -> dict[str, Any]:
-    certificate, key = certificate_paths(plan)
+    certificate, key = tls.files(plan.spec)
     edge = plan.spec.edge or Edge()
     return {
         "plan": plan,
@@ -170,6 +164,7 @@ def _context(plan: Plan, host: HostPlan) -> dict[str, Any]:
         "expiry_seconds": EXPIRY_WARNING_DAYS * 86400,
         **mail.context(plan, host),
         **cluster.context(plan, host),
+        **identity.context(plan, host),
     }
 
 
@@ -190,7 +185,7 @@ def _source_match(source: str) -> str:
     return f"ip6 saddr {source} " if ":" in source else f"ip saddr {source} "
 
 
-def identity(plan: Plan, host: HostPlan) -> dict[str, Any]:
+def about(plan: Plan, host: HostPlan) -> dict[str, Any]:
     """What the manifest says about the host itself."""
     users = {service.user for service in host.services.values()} - {"www-data", "nobody"}
     users |= mail.users(plan, host)

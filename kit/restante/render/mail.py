@@ -12,7 +12,7 @@ from restante.render.manifest import Secret
 
 CREDENTIALS = "/etc/restante/credentials"
 RELEASES = "/opt/restante/server"
-USER = "restante-post"
+USER = cluster.OFFICE_USER
 
 
 def context(plan: Plan, host: HostPlan) -> dict[str, Any]:
@@ -34,7 +34,11 @@ def _post(plan: Plan, host: HostPlan) -> dict[str, Any]:
         "flush": office.FLUSH,
         "settings": office.settings(plan.spec, plan.values, host.name),
         "credentials": office.credentials(plan.spec),
-        "http_addresses": [_join(address, post.HTTP_PORT) for address in post.http_addresses(plan.spec, host.name)],
+        "office_sockets": " ".join(sockets(plan, host)),
+        "loopback": f"{post.LOOPBACK}:{post.HTTP_PORT}",
+        "secured_addresses": [
+            _join(address, post.HTTP_PORT) for address in post.secured_addresses(plan.spec, host.name)
+        ],
     }
 
 
@@ -62,6 +66,12 @@ def _backup(plan: Plan, host: HostPlan) -> dict[str, Any]:
         "data": office.DATA,
         "server_folder": folder(plan),
     }
+
+
+def sockets(plan: Plan, host: HostPlan) -> tuple[str, ...]:
+    """Units of what the post office listens on."""
+    edge = ("edge",) if post.secured_addresses(plan.spec, host.name) else ()
+    return tuple(f"restante-{name}.socket" for name in ("http", *edge, "admin", "lmtp"))
 
 
 def users(plan: Plan, host: HostPlan) -> set[str]:

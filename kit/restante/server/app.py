@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 
 from restante import systemd
+from restante.errors import InputError, RestanteError
 from restante.protocol.heartbeat import Timing
 from restante.server.alerts import Watch
 from restante.server.api.app import Admin, application
@@ -30,11 +31,13 @@ from restante.server.store.base import Arrival, ConflictError, InboxDraft, Store
 from restante.server.store.retention import Policy
 from restante.server.store.sqlite import SqliteStore
 from restante.server.store.store import Store
+from restante.server.tls import Shown
 
 log = logging.getLogger("restante")
 RETRY_S = 2.0
 SWEEP_S = 15.0
 RETENTION_S = 300.0
+RENEWED_S = 60.0
 ALERT_S = 30.0
 REQUESTS_S = 5  # for requests in progress, when the server stops
 FIRST_REQUEST_S = 1.0  # for the first bytes of who was accepted just before
@@ -61,7 +64,7 @@ def _secret(path: Path | None) -> str | None:
 
 
 class PostOffice:
-    """`sockets`: listening ones by name: http, admin, lmtp, and smtp for machines without Postfix."""
+    """`sockets`: listening ones by name: http, edge (by TLS), admin, lmtp, and smtp for machines without Postfix."""
 
     def __init__(self, settings: Settings, sockets: dict[str, list[socket.socket]]) -> None:
         self.settings, self.sockets = settings, sockets
@@ -75,6 +78,7 @@ class PostOffice:
         self.post = Post(settings, store, hub, sessions, metrics, Signer(b""), dispatcher)
         self._http: list[uvicorn.Server] = []
         self._serving: list[asyncio.Task[None]] = []
+        self._shown = _shown(settings) if sockets.get("edge") else None
         self._moving: asyncio.Future[float] | None = None
         self._mail: list[LmtpServer] = []
         self._stop = asyncio.Event()
@@ -143,8 +147,12 @@ class PostOffice:
 
     def _serve(self) -> list[Coroutine[Any, Any, None]]:
         app = application(self.post)
-        apps = {"http": app, "admin": Admin(app)}
-        made = {name: _server(each, self.settings) for name, each in apps.items() if self.sockets.get(name)}
+        apps = {"http": app, "edge": app, "admin": Admin(app)}
+        made = {
+            name: _server(each, self.settings, self._shown if name == "edge" else None)
+            for name, each in apps.items()
+            if self.sockets.get(name)
+        }
         self._http = list(made.values())
         return [server.serve(sockets=self.sockets[name]) for name, server in made.items()]
 
@@ -153,6 +161,7 @@ class PostOffice:
         return [
             self.post.hub.poll(), self.post.dispatcher.run(), self.post.sessions.watch(), self._every(SWEEP_S, self._sweep),
             self._every(1.0, self._recipients), self._every(RETENTION_S, self._retain), self._every(ALERT_S, self._watch().look),
+            *([self._every(RENEWED_S, self._renewed)] if self._shown else []),
             *([self._watchdog(interval)] if (interval := systemd.watchdog_interval_s()) else []),
         ]  # fmt: skip
 
@@ -182,7 +191,7 @@ class PostOffice:
         while True:
             try:
                 await work()
-            except StoreError as error:
+            except RestanteError as error:
                 log.warning("%s: %s", work.__name__.strip("_"), error)
             except Exception:
                 log.exception("%s failed", work.__name__)
@@ -216,6 +225,10 @@ class PostOffice:
         if self._away and not full and now >= self._flushed_at + FLUSH_PAUSE_S:
             self._away, self._flushed_at = False, now
             (self.settings.server.data / "flush").touch()  # a unit watches it: Postfix delivers what waits at once
+
+    async def _renewed(self) -> None:
+        if self._shown and self._shown.look():
+            log.info("edges are shown a renewed certificate")
 
     async def _retain(self) -> None:
         if removed := await self.post.store.retain():
@@ -260,11 +273,18 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _server(app: Any, settings: Settings) -> uvicorn.Server:
+def _shown(settings: Settings) -> Shown:
+    if not (settings.http.certificate and settings.http.key):
+        raise InputError("a socket for edges was passed on, and [http] names no certificate and key to show them")
+    return Shown(settings.http.certificate, settings.http.key)
+
+
+def _server(app: Any, settings: Settings, shown: Shown | None) -> uvicorn.Server:
     return _Server(
         uvicorn.Config(
             app, ws="websockets-sansio", ws_ping_interval=None, ws_per_message_deflate=False, ws_max_size=64 << 10, lifespan="off",
             log_config=None, access_log=False, timeout_keep_alive=settings.http.keepalive_timeout_s, proxy_headers=False,
+            ssl_context_factory=(lambda *_: shown.context) if shown else None,
             server_header=False, timeout_graceful_shutdown=REQUESTS_S, h11_max_incomplete_event_size=64 << 10, backlog=4096,
         )
     )  # fmt: skip

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
+import ssl
 import time
+from asyncio.subprocess import DEVNULL, PIPE
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from restante.server.backup import folder
@@ -58,10 +62,28 @@ def backup_age(post: Post) -> float:
     return max(0.0, time.time() - newest.made_at) if newest else math.inf
 
 
+async def certificates(post: Post) -> None:
+    """Those that it may read: the domain's may be a file of the operator's own, for root alone."""
+    for name, each in post.settings.certificates.items():
+        if end := await _not_after(each.path):
+            post.metrics.certificate_end.labels(name).set(end)
+            post.metrics.certificate_warning.labels(name).set(each.warn_before_s)
+
+
+async def _not_after(path: Path) -> float:
+    """0 for what cannot be read. Python reads no certificate that it is not shown by a peer; openssl is there where certificates are."""
+    asked = await asyncio.create_subprocess_exec(
+        "openssl", "x509", "-in", path, "-noout", "-enddate", stdout=PIPE, stderr=DEVNULL
+    )
+    said, _ = await asked.communicate()
+    return ssl.cert_time_to_seconds(said.decode().strip().removeprefix("notAfter=")) if asked.returncode == 0 else 0
+
+
 async def observe(post: Post) -> None:
     """Fill the gauges. A store that does not answer is itself a reading."""
     metrics = post.metrics
     mta(post)
+    await certificates(post)
     if post.settings.backup.stale_after_s:
         metrics.backup_stale.set(post.settings.backup.stale_after_s)
         metrics.backup_age.set(backup_age(post))

@@ -81,6 +81,18 @@ class Metrics:
             "Age at which the newest backup is too old; 0: never.",
             registry=registry,
         )
+        self.certificate_end = Gauge(
+            "restante_certificate_not_after_seconds",
+            "When a certificate of this host ends, in Unix time.",
+            ["certificate"],
+            registry=registry,
+        )
+        self.certificate_warning = Gauge(
+            "restante_certificate_warn_before_seconds",
+            "With less to go nobody renewed it in time.",
+            ["certificate"],
+            registry=registry,
+        )
         self.agents = Gauge(
             "restante_agent_counter", "What agents report in their pings, summed.", ["name"], registry=registry
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -74,6 +75,9 @@ class Http(Section):
     longpoll_hold_s: Seconds = 25
     cors: tuple[str, ...] = ()
     """Origins of browsers that may call the API."""
+    certificate: Path | None = None
+    """Chain that is shown to edges, on the sockets called `edge`; read anew when it was renewed."""
+    key: Path | None = None
 
 
 class Webhooks(Section):
@@ -99,6 +103,14 @@ class Backup(Section):
     """Age of the newest at which a person is told; 0: never."""
 
 
+class Certificate(Section):
+    """One that somebody on this host must renew."""
+
+    path: Path
+    warn_before_s: Seconds
+    """With less to go nobody renewed it in time."""
+
+
 class Settings(Section):
     server: Server
     store: StoreSettings = StoreSettings()
@@ -110,6 +122,8 @@ class Settings(Section):
     postfix: Postfix = Postfix()
     alert: Alert = Alert()
     backup: Backup = Backup()
+    certificates: Mapping[str, Certificate] = {}
+    """What it is for -> the certificate, for the metric of its end."""
 
     @property
     def store_path(self) -> Path:

@@ -1,0 +1,43 @@
+"""What the templates need by which hosts show each other who they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from restante.plan import identity, topology
+from restante.plan.build import HostPlan, Plan
+from restante.render.manifest import Secret
+from restante.spec.model import Tier
+
+OFFICES = "/etc/restante/tls/offices.pem"  # whom an edge believes that it is a post office
+
+
+def context(plan: Plan, host: HostPlan) -> dict[str, Any]:
+    names = topology.certified(plan.spec, host.name)
+    subjects = (f"{'IP' if each in host.host.addresses else 'DNS'}:{each}" for each in names)
+    return {
+        "issuer": identity.ISSUER,
+        "identities": identity.IDENTITIES,
+        "identity_users": topology.identities(plan.spec, host.name),
+        "identity_name": identity.name(plan.spec, host.name),
+        "certified": names,
+        "subject_names": ", ".join(subjects),
+        "believed_offices": OFFICES if _asks_offices(plan, host) else None,
+        "offices_name": identity.tier_name(plan.spec, Tier.post),
+    }
+
+
+def _asks_offices(plan: Plan, host: HostPlan) -> bool:
+    return host.is_edge and any(route.tls for route in plan.routes)
+
+
+def secrets(plan: Plan, host: HostPlan) -> dict[str, Secret]:
+    """The host's own issuer, from the authority that the deploy keeps beside the spec; an edge needs to know its root."""
+    found = {OFFICES: Secret("nginx", "authority:root.pem", mode="0644")} if _asks_offices(plan, host) else {}
+    if not topology.identities(plan.spec, host.name):
+        return found
+    return found | {
+        identity.ROOT: Secret("identity", "authority:root.pem", mode="0644"),
+        f"{identity.ISSUER}/host.pem": Secret("identity", f"authority:{host.name}.pem", mode="0644"),
+        f"{identity.ISSUER}/host.key": Secret("identity", f"authority:{host.name}.key"),
+    }
