@@ -16,7 +16,8 @@ COUNT_LIMIT = 1000
 
 _PIECE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[()<>,;:]|[^"()<>,;:]+', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-_UNFIT = re.compile(r'("[^"]*")|[\x00-\x20\x7f-\x9f]+')
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_SPACE = re.compile(r'("[^"]*")| +')
 
 
 @dataclass
@@ -55,7 +56,8 @@ def addresses(value: str) -> list[dict[str, str]]:
 def mailbox(address: str) -> str:
     """The address with its domain in lower case; what can't be part of one is left out."""
     if not address.isprintable() or " " in address:
-        address = _UNFIT.sub(lambda match: match[1] or "", address)
+        # A quoted local part may hold spaces; nothing may hold a control character, and PostgreSQL stores no NUL.
+        address = _SPACE.sub(lambda match: match[1] or "", _CONTROL.sub("", address))
     local, sign, domain = address[:ADDRESS_LIMIT].rpartition("@")
     return local + sign + domain.lower()
 

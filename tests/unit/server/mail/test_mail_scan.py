@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from restante.server.mail.addresses import addresses
@@ -25,6 +25,7 @@ JUNK = st.binary(max_size=300) | st.lists(st.sampled_from(FRAGMENTS) | st.binary
 
 
 @given(JUNK)
+@example(b'From:<"\x00"')
 def test_any_bytes_are_read(raw: bytes) -> None:
     found = asdict(scan(raw))
     assert len(found.pop("fingerprint")) == (16 if found["message_id"] else 0)
@@ -37,6 +38,10 @@ def test_any_bytes_are_read(raw: bytes) -> None:
 
 def test_the_sender_is_a_bare_address_with_its_domain_in_lower_case() -> None:
     assert scan(MAIL).sender == "ann@example.org"
+
+
+def test_a_quoted_address_keeps_its_spaces_and_no_control_character() -> None:
+    assert scan(b'From: <"a \x00b\x1f c"@Example.ORG>\r\n\r\n').sender == '"a b c"@example.org'
 
 
 @pytest.mark.parametrize(
