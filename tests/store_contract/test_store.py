@@ -20,6 +20,7 @@ from restante.server.store.base import (
     NotFoundError,
     Receive,
     Scan,
+    Summary,
     TooOldError,
     Verdict,
 )
@@ -56,6 +57,47 @@ def test_messages_are_numbered_without_holes_in_commit_order(run: Run) -> None:
         assert {raw[each.body_id].split(b"\r\n")[0].decode() for each in found} == {
             f"Subject: {each.subject}" for each in found
         }
+
+    run(work)
+
+
+def test_mail_that_comes_while_its_inbox_is_deleted_is_refused_or_keeps_the_inbox(
+    make_store: Callable[..., Store], run: Run
+) -> None:
+    async def delete(store: Store) -> bool:
+        try:
+            await store.delete_inbox(B, force=False)
+        except ConflictError:
+            return False
+        return True
+
+    async def work(store: Store, _: Inbox) -> None:
+        other = store if store.engine == "sqlite" else make_store()
+        await other.start()
+        for _ in range(30):
+            await store.create_inbox(InboxDraft(B))
+            deleted, verdicts = await asyncio.gather(delete(store), other.ingest(mail(B)))
+            assert verdicts == [Verdict.unknown_inbox if deleted else Verdict.stored]
+            if not deleted:
+                await store.delete_inbox(B, force=True)
+        if other is not store:
+            await other.close()
+
+    run(work)
+
+
+def test_what_is_known_without_a_read_is_what_a_reader_finds(run: Run) -> None:
+    """A signal is made of it."""
+
+    async def work(store: Store, inbox: Inbox) -> None:
+        await store.create_inbox(InboxDraft(B))
+        told: list[list[Summary]] = []
+        store.on_heads = lambda heads: told.append(store.recent.after(inbox.id, heads.get(inbox.id, 0) - 1, 10))
+        for _ in range(3):
+            await store.ingest(mail(A, B, message_id="<same@example.org>"))
+        found = await store.messages(inbox.id, 0, 10)
+        assert [each for (each,) in told] == found == store.recent.after(inbox.id, 0, 10)
+        assert found[2].duplicate_of == 1
 
     run(work)
 

@@ -65,7 +65,7 @@ def _lost(cursor: Cursor | None, epoch: str, head: int, oldest: int) -> str | No
 async def _signals(stream: Stream, inbox_id: int, store: Store, metrics: Metrics) -> AsyncIterator[bytes]:
     while True:
         try:
-            found = await store.messages(inbox_id, stream.sent, PAGE)
+            found = store.recent.after(inbox_id, stream.sent, PAGE) or await store.messages(inbox_id, stream.sent, PAGE)
         except TooOldError as error:
             stream.sent = error.oldest - 1
             continue

@@ -184,7 +184,8 @@ class Session:
             return
         while stream.sent < head:
             try:
-                found = await self._store.messages(inbox_id, stream.sent, PAGE)
+                found = self._store.recent.after(inbox_id, stream.sent, PAGE)
+                found = found or await self._store.messages(inbox_id, stream.sent, PAGE)
             except TooOldError as error:
                 stream.sent = error.oldest - 1
                 continue

@@ -73,6 +73,10 @@ def update(tx: Tx, address: str, changes: Mapping[str, Any]) -> Inbox:
 def delete(tx: Tx, address: str, *, force: bool) -> int:
     """Raises ConflictError for unacknowledged mail, unless `force`. Returns how many messages went unacknowledged."""
     inbox = get(tx, address)
+    # What another server puts in, or hands out, from here on waits for us; what it did before is seen below.
+    tx.all("lock_inbox", inbox_id=inbox.id)
+    tx.all("lock_consumers", inbox_id=inbox.id)
+    inbox = get(tx, address)
     waiting = sum(
         inbox.head - each.frontier + each.in_flight + each.ready + each.dead for each in consumers(tx, address)
     )
@@ -126,6 +130,7 @@ def delete_consumer(tx: Tx, address: str, name: str) -> None:
     if name == DEFAULT_CONSUMER:
         raise ConflictError("the consumer 'default' stays as long as its inbox")
     found = consumer(tx, address, name)
+    tx.all("lock_consumer_by_id", consumer_id=found.id)
     tx.run("delete_deliveries", consumer_id=found.id)
     tx.run("delete_dead_letters", consumer_id=found.id)
     tx.run("delete_consumer", consumer_id=found.id)

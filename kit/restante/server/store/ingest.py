@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from restante.server.store.base import Arrival, Verdict
+from restante.server.store.base import Arrival, Summary, Verdict
 from restante.server.store.tx import Row, Tx
 
 ADDRESS_LIMIT = 320
+SUMMARY = tuple(each.name for each in fields(Summary))
 
 
 @dataclass
@@ -24,8 +25,8 @@ class _Place:
     seen: dict[str, int] = field(default_factory=dict)
 
 
-def ingest(tx: Tx, arrivals: Sequence[Arrival], quota_bytes: int) -> tuple[list[list[Verdict]], dict[int, int]]:
-    """Verdicts in the order of arrivals and their recipients, and the new head of each inbox that grew.
+def ingest(tx: Tx, arrivals: Sequence[Arrival], quota_bytes: int) -> tuple[list[list[Verdict]], list[Summary]]:
+    """Verdicts in the order of arrivals and their recipients, and what was stored, ascending in each inbox.
 
     `quota_bytes` is for inboxes that have none of their own. The same mail to one inbox under two recipients is one message.
     """
@@ -46,7 +47,7 @@ def ingest(tx: Tx, arrivals: Sequence[Arrival], quota_bytes: int) -> tuple[list[
     tx.many("insert_hops", rows.hops)
     grown = [place for place in places.values() if place.added]
     tx.many("update_positions", [{"inbox_id": p.id, "head": p.head, "bytes": p.added} for p in grown])
-    return verdicts, {place.id: place.head for place in grown}
+    return verdicts, [Summary(**{name: row[name] for name in SUMMARY}) for row in rows.messages]
 
 
 @dataclass

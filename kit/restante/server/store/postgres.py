@@ -18,14 +18,14 @@ from typing import Any
 import psycopg
 
 from restante.server.store import migrations
-from restante.server.store.base import Arrival, FreeSpace, StoreError, Verdict
+from restante.server.store.base import Arrival, FreeSpace, StoreError, Summary, Verdict
 from restante.server.store.connector import Connector
 from restante.server.store.inboxes import new_epoch
 from restante.server.store.ingest import ingest
 from restante.server.store.patience import Patience
 from restante.server.store.retention import Policy
 from restante.server.store.statements import for_psycopg
-from restante.server.store.store import Heads, Store, T
+from restante.server.store.store import Store, T
 from restante.server.store.tx import Row, Tx
 
 log = logging.getLogger(__name__)
@@ -44,21 +44,24 @@ class PostgresTx:
         self._connection, self.now = connection, now
 
     def all(self, statement: str, /, **parameters: Any) -> list[Row]:
-        return self._connection.execute(for_psycopg(statement), parameters).fetchall()
+        return self._execute(statement, parameters).fetchall()
 
     def ask(self, statement: str, /, **parameters: Any) -> Callable[[], list[Row]]:
-        return self._connection.execute(for_psycopg(statement), parameters).fetchall
+        return self._execute(statement, parameters).fetchall
 
     def one(self, statement: str, /, **parameters: Any) -> Row | None:
-        return self._connection.execute(for_psycopg(statement), parameters).fetchone()
+        return self._execute(statement, parameters).fetchone()
 
     def run(self, statement: str, /, **parameters: Any) -> int:
-        return self._connection.execute(for_psycopg(statement), parameters).rowcount
+        return self._execute(statement, parameters).rowcount
 
     def many(self, statement: str, /, rows: Sequence[Mapping[str, Any]]) -> None:
         if rows:
             columns = {name: [row[name] for row in rows] for name in rows[0]}
-            self._connection.execute(for_psycopg(statement), columns)
+            self._execute(statement, columns)
+
+    def _execute(self, statement: str, parameters: Mapping[str, Any]) -> psycopg.Cursor[Row]:
+        return self._connection.execute(for_psycopg(statement), parameters, binary=True)
 
 
 class PostgresStore(Store):
@@ -211,31 +214,31 @@ class PostgresStore(Store):
 
     def _write_all(self) -> None:
         while batch := self._batch():
-            verdicts, heads = self._commit([arrival for arrival, _ in batch])
+            verdicts, stored = self._commit([arrival for arrival, _ in batch])
             with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits
-                self._loop.call_soon_threadsafe(self._done, batch, verdicts, heads)
-            if heads:
-                self._to_notify.put(set(heads))
+                self._loop.call_soon_threadsafe(self._done, batch, verdicts, stored)
+            if stored:
+                self._to_notify.put({each.inbox_id for each in stored})
 
-    def _commit(self, arrivals: Sequence[Arrival]) -> tuple[list[list[Verdict]], Heads]:
+    def _commit(self, arrivals: Sequence[Arrival]) -> tuple[list[list[Verdict]], list[Summary]]:
         """All in one transaction; when one of them is at fault, each alone, so that only that one is refused."""
         if self._full:
-            return [[Verdict.no_space] * len(arrival.recipients) for arrival in arrivals], {}
+            return [[Verdict.no_space] * len(arrival.recipients) for arrival in arrivals], []
         try:
             with self._begun() as connection, connection.pipeline():
-                verdicts, heads = ingest(PostgresTx(connection, self.clock.now()), arrivals, self.policy.quota_bytes)
-            self._acknowledged = next(iter(heads.items()), self._acknowledged)
+                verdicts, stored = ingest(PostgresTx(connection, self.clock.now()), arrivals, self.policy.quota_bytes)
+            if stored:
+                self._acknowledged = stored[-1].inbox_id, stored[-1].seq
         except Exception as error:
             away = isinstance(error.__cause__, psycopg.OperationalError)
             if len(arrivals) == 1 or away:
                 # The outcome may be unknown: a retry is recognised by its hop identity.
                 log.error("the store could not commit: %s", error)
-                return [[Verdict.unavailable] * len(arrival.recipients) for arrival in arrivals], {}
+                return [[Verdict.unavailable] * len(arrival.recipients) for arrival in arrivals], []
         else:
-            return verdicts, heads
+            return verdicts, stored
         alone = [self._commit([arrival]) for arrival in arrivals]
-        heads = {inbox_id: head for _, found in alone for inbox_id, head in found.items()}
-        return [verdicts for found, _ in alone for verdicts in found], heads
+        return [each for found, _ in alone for each in found], [each for _, found in alone for each in found]
 
     def _batch(self) -> list[tuple[Arrival, asyncio.Future[list[Verdict]]]]:
         batch: list[tuple[Arrival, asyncio.Future[list[Verdict]]]] = []
@@ -251,13 +254,15 @@ class PostgresStore(Store):
         return batch
 
     def _done(
-        self, batch: list[tuple[Arrival, asyncio.Future[list[Verdict]]]], verdicts: list[list[Verdict]], heads: Heads
+        self,
+        batch: list[tuple[Arrival, asyncio.Future[list[Verdict]]]],
+        verdicts: list[list[Verdict]],
+        stored: list[Summary],
     ) -> None:
         for (_, future), found in zip(batch, verdicts, strict=True):
             if not future.done():
                 future.set_result(found)
-        if heads:
-            self.on_heads(heads)
+        self._grew(stored)
 
     def _notify(self) -> None:
         """Tell the other servers; what gathers while one notification is on its way goes with the next."""

@@ -18,11 +18,11 @@ from typing import Any
 
 from restante.errors import InputError
 from restante.server.store import migrations
-from restante.server.store.base import Arrival, FreeSpace, StoreError, Verdict
+from restante.server.store.base import Arrival, FreeSpace, StoreError, Summary, Verdict
 from restante.server.store.ingest import ingest
 from restante.server.store.retention import Policy
 from restante.server.store.statements import named
-from restante.server.store.store import Heads, Store, T
+from restante.server.store.store import Store, T
 from restante.server.store.tx import Row, Tx
 
 log = logging.getLogger(__name__)
@@ -178,9 +178,9 @@ class SqliteStore(Store):
         connection = self._connect()
         tx = SqliteTx(connection, self.clock.now)
         while batch := self._batch():
-            heads = self._commit(connection, tx, batch)
+            stored = self._commit(connection, tx, batch)
             with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits
-                self._loop.call_soon_threadsafe(self._done, batch, heads)
+                self._loop.call_soon_threadsafe(self._done, batch, stored)
         connection.close()
 
     def _batch(self) -> list[_Work]:
@@ -198,24 +198,21 @@ class SqliteStore(Store):
             size += len(following.arrival.raw) if following.arrival else 0
         return batch
 
-    def _commit(self, connection: sqlite3.Connection, tx: SqliteTx, batch: list[_Work]) -> Heads:
+    def _commit(self, connection: sqlite3.Connection, tx: SqliteTx, batch: list[_Work]) -> list[Summary]:
         """All in one transaction; when that fails, each alone, so that only what is at fault fails."""
         try:
             return self._attempt(connection, tx, batch)
         except Exception as error:
             if len(batch) > 1:
-                heads: dict[int, int] = {}
-                for work in batch:
-                    heads |= self._commit(connection, tx, [work])
-                return heads
+                return [each for work in batch for each in self._commit(connection, tx, [work])]
             self._fail(batch[0], error)
-            return {}
+            return []
 
-    def _attempt(self, connection: sqlite3.Connection, tx: SqliteTx, batch: list[_Work]) -> Heads:
+    def _attempt(self, connection: sqlite3.Connection, tx: SqliteTx, batch: list[_Work]) -> list[Summary]:
         tx.tick()
         connection.execute("BEGIN IMMEDIATE")
         try:
-            heads = self._arrivals(tx, [work for work in batch if work.arrival])
+            stored = self._arrivals(tx, [work for work in batch if work.arrival])
             for work in batch:
                 if work.function:
                     work.result = work.function(tx)
@@ -224,20 +221,20 @@ class SqliteStore(Store):
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        return heads
+        return stored
 
-    def _arrivals(self, tx: SqliteTx, batch: list[_Work]) -> Heads:
+    def _arrivals(self, tx: SqliteTx, batch: list[_Work]) -> list[Summary]:
         if not batch:
-            return {}
+            return []
         if self._free() < self.floor_bytes:
             for work in batch:
                 work.result = [Verdict.no_space] * len(work.arrival.recipients)  # type: ignore[union-attr]
-            return {}
+            return []
         arrivals = [work.arrival for work in batch if work.arrival]
-        verdicts, heads = ingest(tx, arrivals, self.policy.quota_bytes)
+        verdicts, stored = ingest(tx, arrivals, self.policy.quota_bytes)
         for work, found in zip(batch, verdicts, strict=True):
             work.result = found
-        return heads
+        return stored
 
     def _fail(self, work: _Work, error: Exception) -> None:
         work.error = error
@@ -249,11 +246,10 @@ class SqliteStore(Store):
                 verdict = Verdict.no_space if full else Verdict.unavailable
                 work.result, work.error = [verdict] * len(work.arrival.recipients), None
 
-    def _done(self, batch: list[_Work], heads: Heads) -> None:
+    def _done(self, batch: list[_Work], stored: list[Summary]) -> None:
         for work in batch:
             work.resolve()
-        if heads:
-            self.on_heads(heads)
+        self._grew(stored)
 
     def _free(self) -> int:
         found = os.statvfs(self.path.parent)

@@ -25,6 +25,7 @@ from restante.server.store.base import (
     Verdict,
 )
 from restante.server.store.clock import Clock
+from restante.server.store.recent import Recent
 from restante.server.store.tx import Tx, value
 
 T = TypeVar("T")
@@ -40,6 +41,13 @@ class Store(abc.ABC):
         self.policy = policy
         self.clock = Clock()
         self.on_heads: Callable[[Heads], None] = lambda _: None
+        self.recent = Recent()
+
+    def _grew(self, stored: Sequence[Summary]) -> None:
+        """On the event loop, after the commit that holds them."""
+        if stored:
+            self.recent.add(stored)
+            self.on_heads({each.inbox_id: each.seq for each in stored})
 
     @abc.abstractmethod
     async def start(self) -> None:

@@ -35,6 +35,12 @@ INSERT INTO hop (identity, inbox_id, at) SELECT * FROM unnest(:identity::text[],
 UPDATE inbox SET head = moved.head, used_bytes = inbox.used_bytes + moved.bytes
 FROM unnest(:inbox_id::bigint[], :head::bigint[], :bytes::bigint[]) AS moved (id, head, bytes) WHERE inbox.id = moved.id
 
+-- name: lock_inbox
+SELECT id FROM inbox WHERE id = :inbox_id FOR UPDATE
+
+-- name: lock_consumers
+SELECT id FROM consumer WHERE inbox_id = :inbox_id ORDER BY id FOR UPDATE
+
 -- name: lock_consumer
 SELECT id, frontier, leases FROM consumer WHERE inbox_id = :inbox_id AND name = :name FOR UPDATE
 
@@ -76,7 +82,9 @@ WHERE dead_letter.consumer_id = gone.consumer_id AND dead_letter.seq = gone.seq
 
 -- name: messages_among
 SELECT inbox_id, seq, body_id, size, received_at, envelope_from, delivered_to, message_id, subject, sender, automated, duplicate_of
-FROM message WHERE inbox_id = :inbox_id AND seq = ANY(:seqs::bigint[]) ORDER BY seq
+FROM unnest(:seqs::bigint[]) AS wanted (number)
+-- OFFSET 0 leaves the planner one way, by the index; without fresh statistics it would read the whole inbox.
+CROSS JOIN LATERAL (SELECT * FROM message WHERE inbox_id = :inbox_id AND seq = wanted.number OFFSET 0) AS found ORDER BY seq
 
 -- name: bodies
 SELECT id, raw FROM body WHERE id = ANY(:ids::bigint[])

@@ -33,6 +33,12 @@ INSERT INTO hop (identity, inbox_id, at) VALUES (:identity, :inbox_id, :at)
 -- name: update_positions
 UPDATE inbox SET head = :head, used_bytes = used_bytes + :bytes WHERE id = :inbox_id
 
+-- name: lock_inbox
+SELECT id FROM inbox WHERE id = :inbox_id
+
+-- name: lock_consumers
+SELECT id FROM consumer WHERE inbox_id = :inbox_id
+
 -- name: lock_consumer
 SELECT id, frontier, leases FROM consumer WHERE inbox_id = :inbox_id AND name = :name
 
