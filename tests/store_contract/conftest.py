@@ -37,7 +37,7 @@ def postgresql() -> Iterator[str]:
         as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
     data = folder / "data"
     subprocess.run(
-        [*as_user, str(binaries / "initdb"), "-U", "restante", "-A", "trust", "-D", str(data)],
+        [*as_user, str(binaries / "initdb"), "-U", "postgres", "-A", "trust", "-D", str(data)],
         check=True,
         capture_output=True,
     )
@@ -47,7 +47,7 @@ def postgresql() -> Iterator[str]:
         [*control, "-l", str(folder / "log"), "-o", options, "start"], check=True, stdout=subprocess.DEVNULL, timeout=60
     )
     try:
-        yield f"host={folder} user=restante"
+        yield f"host={folder} user=postgres"
     finally:
         subprocess.run([*control, "-m", "immediate", "stop"], check=False, capture_output=True)
         shutil.rmtree(folder)

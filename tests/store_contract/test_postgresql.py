@@ -6,12 +6,13 @@ import asyncio
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import psycopg
 import pytest
 from scenario import NUMBERS, POLICY, mail
 
-from restante.server.store.base import InboxDraft, Verdict
+from restante.server.store.base import InboxDraft, Receive, Verdict
 from restante.server.store.connector import Connector
 from restante.server.store.postgres import PostgresStore
 
@@ -157,3 +158,34 @@ def test_a_leader_that_lacks_an_acknowledged_commit_changes_every_epoch(postgres
         await store.close()
 
     asyncio.run(asyncio.wait_for(work(), 30))
+
+
+def test_it_migrates_as_the_owner_of_the_tables_and_serves_as_who_owns_nothing(postgresql: str) -> None:
+    setup = Path(__file__).parents[1] / "golden/ha/hosts/store-1/usr/local/lib/restante/store-setup"
+    roles = setup.read_text().partition("<<'END'\n")[2].partition("\nEND\n")[0]
+    url = postgresql.replace("user=postgres", "user=restante dbname=restante")
+
+    async def work() -> None:
+        store = PostgresStore(url, POLICY)
+        await store.start()
+        inbox, _ = await store.create_inbox(InboxDraft("a@example.org"))
+        assert await store.ingest(mail("a@example.org")) == [Verdict.stored]
+        assert len((await store.receive(inbox.id, Receive())).deliveries) == 1
+        await store.retain()
+        await store.new_epoch()
+        await store.delete_inbox("a@example.org", force=True)
+        await store.close()
+
+    for _ in range(2):  # each deploy, and each change of the lead, does it again
+        argv = ["psql", f"{postgresql} dbname=postgres", "-qX", "-v", "ON_ERROR_STOP=1"]
+        subprocess.run(argv, input=roles, text=True, check=True)
+        asyncio.run(asyncio.wait_for(work(), 60))
+    with psycopg.connect(url, autocommit=True) as served:
+        assert served.execute("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'").fetchall() == [
+            ("restante_owner",)
+        ]
+        for statement in (
+            "DROP TABLE message", "TRUNCATE message", "ALTER TABLE inbox ADD COLUMN x INT", "CREATE TABLE x ()", "CREATE ROLE x",
+        ):  # fmt: skip
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                served.execute(statement)

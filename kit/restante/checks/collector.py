@@ -24,6 +24,16 @@ PROPERTIES = (
 )
 
 
+# Every setting, and what the post office's role is beyond one that reads and writes rows.
+POSTGRESQL = """
+SELECT name || '=' || setting FROM pg_settings
+UNION ALL SELECT 'role restante=' || coalesce(nullif(concat_ws(', ', CASE WHEN rolsuper THEN 'superuser' END,
+    CASE WHEN rolcreatedb THEN 'createdb' END, CASE WHEN rolcreaterole THEN 'createrole' END,
+    CASE WHEN rolreplication THEN 'replication' END, CASE WHEN has_schema_privilege(oid, 'public', 'CREATE') THEN 'create in public' END,
+    (SELECT 'owns ' || string_agg(relname, ' ') FROM pg_class WHERE relowner = pg_roles.oid)), ''), 'none')
+FROM pg_roles WHERE rolname = 'restante'"""
+
+
 def run(*argv: str) -> str:
     """Output of a command; what it complains about is part of what was found."""
     try:
@@ -114,8 +124,7 @@ def postfix() -> dict[str, str]:
 
 def postgresql() -> dict[str, str]:
     """From the live engine, as its own superuser, on the host."""
-    query = "SELECT name || '=' || setting FROM pg_settings"
-    lines = run("runuser", "-u", "postgres", "--", "psql", "-XAtc", query).splitlines()
+    lines = run("runuser", "-u", "postgres", "--", "psql", "-XAtc", POSTGRESQL, "restante").splitlines()
     return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
 

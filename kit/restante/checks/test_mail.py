@@ -12,6 +12,7 @@ from bundle import BACKUP_UNIT, Bundle, Expected, expect
 
 check = pytest.mark.check
 PATIENCE_S = 10
+OFFICE_ROLE = "role restante"  # as the collector calls it
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "wal_level": "replica"}
 # Parameter -> key of the plan, or what it must be: what G1 and G6 stand on, as Postfix itself reports it.
 PLANNED = {
@@ -121,18 +122,17 @@ def test_closed(bundle: Bundle, facts: dict[str, Any], host_name: str) -> None:
                 )
 
 
-@check(id="store-durable", cause=7, key="store", component="postgresql")
+@check(id="store-durable", cause=7, key="store", component="space")
 def test_durable(facts: dict[str, Any]) -> None:
-    """What the running engine says, not its files."""
+    """What the running engine says, not its files; a member that follows may lead in the next minute."""
     for name, value in DURABLE.items():
         expect(f"{name} of PostgreSQL", value, facts["postgresql"].get(name))
 
 
-@check(id="store-member-durable", cause=7, key="store", component="patroni")
-def test_member_durable(facts: dict[str, Any]) -> None:
-    """What the running engine says, not its files: this one may lead in the next minute."""
-    for name, value in DURABLE.items():
-        expect(f"{name} of PostgreSQL", value, facts["postgresql"].get(name))
+@check(id="store-role-bound", cause=7, key="store", component="space")
+def test_role(facts: dict[str, Any]) -> None:
+    """The post office reads and writes rows; it owns nothing, and makes nothing."""
+    expect("attributes and ownings of the role restante", "none", facts["postgresql"].get(OFFICE_ROLE))
 
 
 @check(id="cluster-whole", cause=7, key="store", component="cluster")

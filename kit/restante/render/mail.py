@@ -13,6 +13,7 @@ from restante.render.manifest import Secret
 CREDENTIALS = "/etc/restante/credentials"
 RELEASES = "/opt/restante/server"
 USER = cluster.OFFICE_USER
+MIGRATION_LOCK = 0x7E57A  # as restante.server.store.migrations has it; a test compares them
 
 
 def context(plan: Plan, host: HostPlan) -> dict[str, Any]:
@@ -52,6 +53,8 @@ def _store(plan: Plan, host: HostPlan) -> dict[str, Any]:
         "store_addresses": ", ".join(("localhost", *host.host.addresses)),
         "store_port": cluster.STORE_PORT,
         "store_clients": post.store_clients(plan.spec),
+        "backs_up": bool(cluster.archive(plan.spec)) if replicated else host.keeps_backups,
+        "migration_lock": MIGRATION_LOCK,
     }
 
 

@@ -10,6 +10,7 @@ from restante.server.backup.cluster import SLOT
 from restante.server.backup.settings import load as load_backup
 from restante.server.cluster.settings import load as load_cluster
 from restante.server.settings import load
+from restante.server.store.migrations import _LOCK
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 CLUSTERS = sorted(GOLDEN.glob("*/hosts/*/etc/restante/cluster.json"))
@@ -40,6 +41,14 @@ def test_a_member_reads_what_is_rendered_for_it(file: Path) -> None:
     assert found.own == file.parents[2].name
     assert found.members.keys() == {path.parents[2].name for path in CLUSTERS}
     assert SLOT in found.settings["slots"]
+
+
+def test_the_roles_of_a_store_are_not_changed_while_a_post_office_migrates() -> None:
+    """Both take one lock."""
+    setups = sorted(GOLDEN.glob("*/hosts/*/usr/local/lib/restante/store-setup"))
+    assert {path.parents[6].name for path in setups} >= {"two-tier", "ha"}
+    for each in setups:
+        assert f"pg_advisory_xact_lock({_LOCK})" in each.read_text()
 
 
 def test_there_is_something_to_read() -> None:
