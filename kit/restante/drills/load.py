@@ -98,7 +98,9 @@ def main(domain: str, run: str, targets: str) -> None:
         mail = json.loads(line)
         for side, pool in pools.items():
             pool.submit(send, side, mail)
-    threading.Timer(GRACE_S, _over.set).start()
+    enough = threading.Timer(GRACE_S, _over.set)
+    enough.daemon = True
+    enough.start()
     for pool in pools.values():
         pool.shutdown()
     _over.set()
