@@ -48,7 +48,9 @@ def test_the_base_is_the_sdk_and_the_verbs_of_a_running_post_office(
     )
     assert "--seen" in run(environment / "restante", "agent", "run", "--help", cwd=tmp_path)
     done = subprocess.run([environment / "restante", "validate", "x"], capture_output=True, text=True, cwd=tmp_path)
-    sentence = "restante validate needs cryptography, which is not installed; install the kit: pip install 'restante[kit,server]'\n"
+    sentence = (
+        "restante validate needs yaml, which is not installed; install the kit: pip install 'restante[kit,server]'\n"
+    )
     assert (done.returncode, done.stderr) == (2, sentence)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from restante.cli.options import json_option
-from restante.cli.session import lab_for, spec_argument
+from restante.cli.session import lab_for, lab_names, spec_argument
 from restante.errors import InputError
 from restante.lab.lab import Lab
 from restante.lab.machine import lab_directory, labs_directory
@@ -31,7 +31,7 @@ def up(spec: Path) -> None:
     """Boot the hosts; what runs already stays."""
     start = time.monotonic()
     lab, machines, packages = lab_for(spec)
-    lab.up(machines, packages, say=lambda line: click.echo(f"  {line}"))
+    lab.up(machines, packages, names=lab_names(spec), say=lambda line: click.echo(f"  {line}"))
     click.echo(f"lab {lab.id}: {len(machines)} hosts up after {time.monotonic() - start:.1f} s")
 
 

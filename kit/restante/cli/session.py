@@ -9,15 +9,18 @@ from pathlib import Path
 
 import click
 
+from restante.checks.bundle import Bundle, write_ssh_config
 from restante.cli.facts import gather
 from restante.errors import InputError
 from restante.lab.lab import Lab
 from restante.lab.machine import Machine, lab_directory
+from restante.plan import floating
 from restante.plan.build import Plan, build
 from restante.render.bundle import render_bundle
 from restante.render.components import packages
 from restante.render.write import changed_by_hand, write
 from restante.spec.load import load
+from restante.spec.model import Tier
 
 spec_argument = click.argument("spec", type=click.Path(path_type=Path))
 
@@ -53,6 +56,24 @@ def bundle_at(spec: Path, bundle: Path | None) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="restante-") as folder:
         bundle_for(spec, Path(folder) / "bundle")
         yield Path(folder) / "bundle"
+
+
+def ways(spec: Path, bundle: Bundle, scratch: Path, *, lab: bool) -> dict[str, list[str]]:
+    """Host -> what runs a command there as root when it is put before it. `scratch` keeps the connections."""
+    machines = lab_for(spec)[0] if lab else None
+    prefix = machines.prefix() if machines else []
+    config = machines.ssh_config if machines else write_ssh_config(bundle, scratch)
+    return {
+        name: [*prefix, "ssh", "-F", str(config), name, *(["sudo", "-n"] if way["ansible_become"] else [])]
+        for name, way in bundle.inventory.items()
+    }
+
+
+def lab_names(spec: Path) -> dict[str, str]:
+    """What a lab has instead of DNS: the domain, and where agents find it."""
+    found = plan_for(spec).spec
+    edges = [address for name in found.hosts_of(Tier.edge) for address in found.hosts[name].addresses]
+    return dict(zip([found.domain], [*floating.addresses(found), *edges], strict=False))
 
 
 def lab_for(spec: Path) -> tuple[Lab, list[Machine], dict[str, list[str]]]:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from restante.checks.bundle import Bundle, write_ssh_config
+from restante.checks.bundle import Bundle
 from restante.cli.options import json_option
-from restante.cli.session import bundle_at, lab_for, spec_argument
+from restante.cli.session import bundle_at, spec_argument, ways
 from restante.deploy.state import HostState, ask
 
 PAUSE_S = 2
@@ -30,7 +30,8 @@ def command(*, spec: Path, bundle: Path | None, lab: bool, watch: bool, as_json:
     Exit status: 0 all is as it should be, 1 something is not.
     """
     with bundle_at(spec, bundle) as folder, tempfile.TemporaryDirectory(prefix="restante-status-") as scratch:
-        commands = _commands(spec, Bundle.read(folder), Path(scratch), lab=lab)
+        known = ways(spec, Bundle.read(folder), Path(scratch), lab=lab)
+        commands = {name: [*way, "python3", "-"] for name, way in known.items()}
         states = ask(folder, commands)
         while watch:
             click.clear()
@@ -40,26 +41,6 @@ def command(*, spec: Path, bundle: Path | None, lab: bool, watch: bool, as_json:
             states = ask(folder, commands)
     _show(states, as_json=as_json)
     raise click.exceptions.Exit(1 if any(state.troubles() for state in states) else 0)
-
-
-def _commands(spec: Path, bundle: Bundle, scratch: Path, *, lab: bool) -> dict[str, list[str]]:
-    """Host -> what runs Python there as root."""
-    machines = lab_for(spec)[0] if lab else None
-    prefix = machines.prefix() if machines else []
-    config = machines.ssh_config if machines else write_ssh_config(bundle, scratch)
-    return {
-        name: [
-            *prefix,
-            "ssh",
-            "-F",
-            str(config),
-            name,
-            *(["sudo", "-n"] if way["ansible_become"] else []),
-            "python3",
-            "-",
-        ]
-        for name, way in bundle.inventory.items()
-    }
 
 
 def _show(states: Sequence[HostState], *, as_json: bool) -> None:

@@ -10,11 +10,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from restante.drills.console import put, sh
+from restante.drills.scenario import MOST_AGENTS
 from restante.errors import FoundError
 from restante.lab.authority import certificate
 from restante.lab.host import Host
@@ -27,7 +29,8 @@ DOMAIN = "mail.drill.example"
 MAIL, STORE, PLAIN_MAIL = "203.0.113.10", "203.0.113.12", "203.0.113.11"
 AGENT, PLAIN_AGENT = "192.0.2.20", "192.0.2.21"
 ROUTER = {"kit": "198.51.100.1", "plain": "198.51.100.2"}  # where the agents look for each stack
-INBOXES = [f"agent-{number}" for number in range(1, 11)]
+INBOX_DOMAIN, INBOX_PREFIX = "drill.example", "agent"
+INBOXES = [f"{INBOX_PREFIX}-{number}@{INBOX_DOMAIN}" for number in range(1, MOST_AGENTS + 1)]
 PLAIN_PACKAGES = ("nginx", "nodejs", "node-ws", "python3-websockets", "python3-aiosmtpd", "haproxy")
 AUTHORITY = "/etc/ssl/drill-authority.pem"
 SERVERS = {"naive": "/usr/bin/node /opt/drill/server.cjs", "common": "/usr/bin/python3 /opt/drill/server.py"}
@@ -85,7 +88,7 @@ class Fleet:
 
     def _deploy_kit(self) -> None:
         self._restante("deploy", str(self.spec), "--lab")
-        allowed = [word for inbox in INBOXES for word in ("--allow", f"{inbox}@drill.example=receive,read")]
+        allowed = [word for inbox in INBOXES for word in ("--allow", f"{inbox}=receive,read")]
         token = sh(self.lab.host("mail"), f"restante token create drill {' '.join(allowed)}")
         put(self.lab.host("agent"), AUTHORITY, (self.authority / "ca.pem").read_text())
         with self.spec.open("a") as spec:
@@ -140,21 +143,3 @@ class Fleet:
             raise FoundError(
                 f"drill: `restante {' '.join(argv)}` ended with {done.returncode}:\n{done.stdout}{done.stderr}"
             )
-
-
-def sh(host: Host, script: str, timeout: float = 120, environment: Mapping[str, str] | None = None) -> str:
-    """What a shell on the host says; raises FoundError with its complaint."""
-    words = [f"{key}={value}" for key, value in (environment or {}).items()]
-    done = host.exec(["env", *words, "sh", "-c", script], timeout=timeout)
-    if done.returncode:
-        raise FoundError(f"drill: {host.name}: `{script[:200]}` ended with {done.returncode}:\n{done.stderr.strip()}")
-    return done.stdout.strip()
-
-
-def put(host: Host, path: str, text: str) -> None:
-    """Write a file, whole or not at all."""
-    done = host.exec(
-        ["sh", "-c", f"mkdir -p $(dirname {path}) && cat > {path}.new && mv {path}.new {path}"], input=text
-    )
-    if done.returncode:
-        raise FoundError(f"drill: {host.name}: {path} could not be written: {done.stderr.strip()}")

@@ -8,6 +8,7 @@ sides share it), `side` (naive, common, kit, or all), `who` and `what`; `n` is t
 | load | sent, again | the first try to hand a mail to the side's SMTP server, and each further one |
 | load | accepted, unknown, refused | answered 250; ended without an answer after its data; given up |
 | nemesis | inject, heal | a fault begins, and is taken away; one that cannot be taken away has no heal |
+| nemesis | injected | the fault is there, at the latest: on hosts that are reached over ssh that takes a moment |
 | agent | start, up, down | its process began; it has a connection; it knows that it has none |
 | agent | signal, read, unreadable | it was told of a mail; could read it at once; could not though it was told |
 | agent | handling, handled | a mail is in its hands; its work is done. `attempt`, `repeats` and `epoch` as the post office says |

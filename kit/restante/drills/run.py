@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +14,7 @@ from typing import Protocol
 from restante import __version__
 from restante.drills.fleet import Fleet
 from restante.drills.history import Writer
+from restante.drills.lab_stage import LabStage
 from restante.drills.scenario import Scenario
 from restante.drills.stage import Stage
 from restante.errors import RestanteError
@@ -22,12 +23,13 @@ from restante.lab.lab import Lab
 
 @dataclass(frozen=True)
 class Order:
-    """One scenario with one seed, and where its history goes."""
+    """One scenario with one seed, and where its history goes. `where` is what the command says of the hosts."""
 
     scenario: Scenario
     seed: int
     quick: bool
     folder: Path
+    where: str = ""
 
     @property
     def name(self) -> str:
@@ -39,7 +41,7 @@ class Order:
 
     def header(self) -> dict[str, object]:
         scenario = self.scenario
-        command = f"restante drill run {scenario.name} --seed {self.seed}{' --quick' if self.quick else ''}"
+        command = f"restante drill run {scenario.name} --seed {self.seed}{' --quick' if self.quick else ''}{self.where}"
         return {
             "restante": __version__, "scenario": scenario.name, "cause": scenario.cause, "about": scenario.about, "seed": self.seed,
             "quick": self.quick, "bound_s": scenario.bound_s, "sides": list(scenario.sides), "command": command,
@@ -102,25 +104,15 @@ class Play:
                 raise error
 
     def _one(self, order: Order, fleet: Fleet) -> None:
-        history = Writer(order.path, order.header())
-        try:
-            with self._stage(order, fleet, history) as stage:
-                self.watcher.plays(order)
-                order.scenario.play(stage)
-                stage.close()
-        except RestanteError as error:
-            history.say("stage", "failed", why=str(error))
-        finally:
-            history.close()
-        self.watcher.over(order)
+        perform(order, self.watcher, lambda history: self._stage(order, fleet, history))
 
     @contextmanager
-    def _stage(self, order: Order, fleet: Fleet, history: Writer) -> Iterator[Stage]:
+    def _stage(self, order: Order, fleet: Fleet, history: Writer) -> Iterator[LabStage]:
         lab = fleet.scene(order.name)
         self._labs.add(lab)
         try:
             lab.lay_over(fleet.lab, order.scenario.machines, fleet.names(order.scenario.machines), bound=True)
-            stage = Stage(lab, history, order.scenario, fleet.authority, order.seed, quick=order.quick)
+            stage = LabStage(lab, history, order.scenario, fleet.authority, order.seed, quick=order.quick)
             try:
                 stage.open()
                 yield stage
@@ -129,6 +121,21 @@ class Play:
         finally:
             lab.down()
             self._labs.discard(lab)
+
+
+def perform(order: Order, watcher: Watcher, opened: Callable[[Writer], AbstractContextManager[Stage]]) -> None:
+    """One scenario on the stage that `opened` gives. What keeps it from being played becomes part of its history."""
+    history = Writer(order.path, order.header())
+    try:
+        with opened(history) as stage:
+            watcher.plays(order)
+            order.scenario.play(stage)
+            stage.close()
+    except RestanteError as error:
+        history.say("stage", "failed", why=str(error))
+    finally:
+        history.close()
+    watcher.over(order)
 
 
 @contextmanager

@@ -1,149 +1,112 @@
-"""Where a scenario plays: booted hosts, agents that are connected, a load that can be turned on, faults, and one history of all of it."""
+"""Where a scenario plays: agents that are connected, a load that can be turned on, faults, and one history of all of it.
+
+Two kinds of hosts have a stage of their own: those of a lab (lab_stage.py), and staging hosts (staging/stage.py).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from restante.drills import office
-from restante.drills.fleet import MAIL, PLAIN_MAIL, ROUTER, STACKS, sh
+from restante.drills.console import Console
 from restante.drills.history import Writer
 from restante.drills.load import GRACE_S
 from restante.drills.scenario import Scenario
 from restante.errors import FoundError
-from restante.lab.host import Host
-from restante.lab.lab import Lab
 from restante.lab.system import await_true
 
-SMTP = {"kit": (MAIL, 25), "naive": (PLAIN_MAIL, 2501), "common": (PLAIN_MAIL, 2502)}
-EVENTS = {
-    "kit": ("agent", "/var/lib/restante/drill/events.jsonl"),
-    "plain": ("plain-agent", "/var/lib/drill/events.jsonl"),
-}
 FOLLOW_S = 0.02
 CONNECT_S = 60
 DRAIN_S = 100  # the longest backoff of 60 s with its jitter, and then some
-DROP_IN = "/etc/systemd/system/{unit}.service.d/drill.conf"
 
 
-class Stage:
-    """`quick`: short clocks. `random` is the only source of chance, so a seed gives the same schedule again."""
+class Stage(ABC):
+    """`quick`: short clocks. `random` is the only source of chance, so a seed gives the same schedule again.
 
-    def __init__(
-        self, lab: Lab, history: Writer, scenario: Scenario, authority: Path, seed: int, *, quick: bool
-    ) -> None:
-        self.lab, self.history, self.scenario, self.authority, self.quick = lab, history, scenario, authority, quick
+    `prefix` is put before what runs where the hosts are reached. `smtp`: side -> where its mail is handed in. `inbox` and `domain`: the
+    inboxes are INBOX-1@DOMAIN and so on. `posts` are the kit's post hosts, `engine` is the unit of their PostgreSQL.
+    """
+
+    prefix: Sequence[str] = ()
+    smtp: Mapping[str, Sequence[tuple[str, int]]]
+    inbox: str
+    domain: str
+    engine: str
+
+    def __init__(self, history: Writer, scenario: Scenario, seed: int, *, quick: bool) -> None:
+        self.history, self.scenario, self.quick = history, scenario, quick
         self.sides, self.agents = scenario.sides, scenario.agents
         self.random = random.Random(seed)  # noqa: S311
-        self.plain = "naive" in self.sides
-        self.expires = 0.0  # of the certificates that a scenario gave out
         self.not_awaited: set[int] = set()  # dead letters, and what is named as gone
         self._n, self._over = 0, threading.Event()
         self._threads: list[threading.Thread] = []
         self._load: subprocess.Popen[str] | None = None
 
-    # -- hosts
+    # -- what each kind of hosts does in its own way
 
-    def host(self, name: str) -> Host:
-        return self.lab.host(name)
+    @property
+    @abstractmethod
+    def posts(self) -> Sequence[Console]: ...
 
-    def pair(self, name: str) -> list[Host]:
-        """The kit's host of that role, and the one of the others."""
-        return [self.host(name), *([self.host(f"plain-{name}")] if self.plain else [])]
+    @abstractmethod
+    def prepare(self, began: float) -> None:
+        """All that must be there before an agent connects; what agents write from `began` on is followed."""
 
-    def sh(self, name: str, script: str, timeout: float = 120) -> str:
-        return sh(self.host(name), script, timeout)
+    @abstractmethod
+    def on(self, tier: str, script: str) -> None:
+        """A line of shell on every host of a tier, at the same time."""
 
-    def together(self, *works: Callable[[], Any]) -> None:
-        """All at the same time: every side meets the same fault at the same moment."""
-        with ThreadPoolExecutor(len(works)) as pool:
-            for done in [pool.submit(work) for work in works]:
-                done.result()
-
-    def each(self, role: str, act: Callable[[Host], object]) -> None:
-        """The same on the kit's host of a role and on the others', at the same time."""
-        self.together(*(partial(act, host) for host in self.pair(role)))
-
-    def everywhere(self, role: str, script: str) -> None:
-        """A line of shell on each."""
-        self.each(role, lambda host: sh(host, script))
-
+    @abstractmethod
     def units(self, command: str, role: str) -> None:
         """systemctl `command` on the servers (mail), or the agents, of all sides."""
-        kit = {"mail": "restante-server", "agent": "drill"}[role]
-        self.each(role, lambda host: sh(host, f"systemctl {command} {kit if host.name == role else 'naive common'}"))
 
-    # -- the way between agents and hosts
+    @abstractmethod
+    def broken_for(self, quick_s: float, long_s: float, name: str, tier: str, inject: str, heal: str) -> None:
+        """A fault on every host of a tier, for exactly so long. Both are lines of shell."""
 
-    def path(self, unknown: str = "drop", forgets_s: int = 0) -> None:
-        """Lay the router's way: what it does to flows that it does not know, and after how long it forgets an idle one."""
-        rules = (STACKS / "router/nat.nft").read_text()
-        addresses = {"kit": ROUTER["kit"], "plain": ROUTER["plain"], "mail": MAIL, "plain_mail": PLAIN_MAIL}
-        # net.ipv4.conf.*.send_redirects: it passes packets on over the cable that they came by, and must not say so.
-        settings = {
-            "net.ipv4.ip_forward": 1, "net.ipv4.conf.all.send_redirects": 0, "net.ipv4.conf.eth0.send_redirects": 0,
-            "net.netfilter.nf_conntrack_tcp_loose": 0,
-            **({"net.netfilter.nf_conntrack_tcp_timeout_established": forgets_s} if forgets_s else {}),
-        }  # fmt: skip
-        self.sh("router", f"sysctl -qw {' '.join(f'{key}={value}' for key, value in settings.items())}")
-        self.nft(rules.format(unknown=unknown, **addresses))
+    def complaint(self) -> str:
+        """What an agent that did not connect said last, where it can be heard."""
+        return ""
 
-    def nft(self, rules: str) -> None:
-        done = self.host("router").exec(["nft", "-f", "-"], input=rules)
-        if done.returncode:
-            raise FoundError(f"drill: the router refuses its rules: {done.stderr}")
+    # -- inboxes
 
-    def balancer(self) -> None:
-        """haproxy in place of the router, with the timeouts that Debian ships."""
-        lines = (STACKS / "router/haproxy.cfg").read_text()
-        lines = lines.format(kit=ROUTER["kit"], plain=ROUTER["plain"], mail=MAIL, plain_mail=PLAIN_MAIL)
-        self.host("router").exec(
-            ["sh", "-c", "cat >> /etc/haproxy/haproxy.cfg && systemctl start haproxy"], input=lines
-        )
+    @property
+    def inboxes(self) -> list[str]:
+        return [f"{self.inbox}-{number}@{self.domain}" for number in range(1, self.agents + 1)]
 
     # -- life
 
     def open(self) -> None:
         """Every agent connected, from a fresh start, and the senders ready."""
         began = time.monotonic()
-        self._follow(began)
-        (self.scenario.prepare or Stage.path)(self)
-        office.ready(self.host("mail"))
-        if self.agents > 1:
-            for host, unit in self._agent_units():
-                text = f"[Service]\nEnvironment=DRILL_AGENTS={self.agents}\n"
-                path = DROP_IN.format(unit=unit)
-                host.exec(
-                    ["sh", "-c", f"mkdir -p $(dirname {path}) && cat > {path} && systemctl daemon-reload"], input=text
-                )
+        self.prepare(began)
         self.units("restart", "agent")
         for side in self.sides:
             if not self.history.wait(CONNECT_S, began, self.agents, side=side, what="up"):
-                raise FoundError(f"drill: the {side} agents did not connect within {CONNECT_S} s")
+                raise FoundError(f"drill: the {side} agents did not connect within {CONNECT_S} s{self.complaint()}")
         self._start_load()
         self.history.say("stage", "play")
 
-    def _agent_units(self) -> list[tuple[Host, str]]:
-        plain = [(self.host("plain-agent"), unit) for unit in ("naive", "common")] if self.plain else []
-        return [(self.host("agent"), "drill"), *plain]
+    def follow(self, file: Path, began: float) -> None:
+        """What an agent appends to a file becomes history."""
+        self._behind(self._tail, file, began)
 
-    def _follow(self, began: float) -> None:
-        for kind, (name, path) in EVENTS.items():
-            if kind == "kit" or self.plain:
-                file = self.host(name).path(path)
-                thread = threading.Thread(target=self._tail, args=(file, began), daemon=True)
-                self._threads.append(thread)
-                thread.start()
+    def _behind(self, work: Callable[..., None], *arguments: Any) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _tail(self, file: Path, began: float) -> None:
         """A host may be off meanwhile: its disk stays mounted."""
@@ -160,14 +123,10 @@ class Stage:
                         self.history.add(event)
 
     def _start_load(self) -> None:
-        targets = json.dumps({side: SMTP[side] for side in self.sides})
-        command = [*self.lab.prefix(), sys.executable, "-m", "restante.drills.load", targets]
-        self._load = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, cwd="/"
-        )
-        thread = threading.Thread(target=self._hear, args=(self._load,), daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        targets = json.dumps({side: self.smtp[side] for side in self.sides})
+        argv = [sys.executable, "-m", "restante.drills.load", self.domain, self.inbox, targets]
+        self._load = apart([*self.prefix, *argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._behind(self._hear, self._load)
 
     def _hear(self, load: subprocess.Popen[str]) -> None:
         assert load.stdout
@@ -184,7 +143,7 @@ class Stage:
         self._n += 1
         if kind == "poison":
             self.not_awaited.add(self._n)
-        inbox = f"agent-{(self._n - 1) % self.agents + 1}"
+        inbox = office.local(self.inboxes[(self._n - 1) % self.agents])
         assert self._load
         assert self._load.stdin
         self._load.stdin.write(json.dumps({"n": self._n, "inbox": inbox, "subject": f"{kind} {self._n}"}) + "\n")
@@ -229,6 +188,7 @@ class Stage:
         self.strike(name)
         try:
             inject()
+            self.history.say("nemesis", "injected", fault=name)
             yield
         finally:
             heal()
@@ -255,7 +215,7 @@ class Stage:
         limit = time.monotonic() + GRACE_S + DRAIN_S
         await_true(lambda: self._settled() or time.monotonic() > limit, GRACE_S + DRAIN_S + 1)
         time.sleep(1)  # for what comes twice, which nothing announces
-        for event in office.found(self.host("mail"), self.agents):
+        for event in office.found(self.posts, self.inboxes, self.inbox):
             self.history.say("office", event.pop("what"), "kit", **event)
         self.history.say("stage", "end")
 
@@ -273,7 +233,18 @@ class Stage:
         """Nothing that was started here goes on."""
         self._over.set()
         if self._load:
-            self._load.kill()
-            self._load.wait()
+            end(self._load)
         for thread in self._threads:
             thread.join(5)
+
+
+def apart(argv: Sequence[str], **streams: Any) -> subprocess.Popen[str]:
+    """A process in a session of its own, so that `end` takes all of it, and a Ctrl-C only us."""
+    return subprocess.Popen(argv, text=True, bufsize=1, cwd="/", start_new_session=True, **streams)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """kill -9, of what it started too."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

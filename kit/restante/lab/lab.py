@@ -49,18 +49,20 @@ class Lab:
 
     def up(
         self, machines: Sequence[Machine], packages: Mapping[str, Sequence[str]], *,
-        bound: bool = False, say: Say = _silent,
+        names: Mapping[str, str] | None = None, bound: bool = False, say: Say = _silent,
     ) -> list[Host]:  # fmt: skip
         """Boot what does not run yet; what runs stays. Returns when ssh answers and systemd has settled on all of it.
 
-        `packages`: what the hosts of each suite may install, closed over dependencies. `bound`: the lab ends when the
-        calling process does, however it ends. `say` is told of each step.
+        `packages`: what the hosts of each suite may install, closed over dependencies. `names`: what else is found in
+        /etc/hosts, name -> address. `bound`: the lab ends when the calling process does, however it ends. `say` is told of each step.
         """
         _check(machines)
         if not self.alive():
             probe(self.directory.parent)
         made = images({suite: packages.get(suite, ()) for suite in sorted({m.suite for m in machines})}, say)
-        return self._boot([Order(machine, made[machine.suite]) for machine in machines], {}, bound=bound, say=say)
+        return self._boot(
+            [Order(machine, made[machine.suite]) for machine in machines], names or {}, bound=bound, say=say
+        )
 
     def rest(self) -> None:
         """Shut every host down in order. Their disks stay, for other labs to be laid over, until `down`."""

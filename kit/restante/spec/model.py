@@ -536,6 +536,8 @@ class Spec(Model):
     """What is open."""
     alert: Alert | None = None
     """Who is told when something needs a person."""
+    drills: Literal["refused", "allowed"] = "refused"
+    """allowed: these are staging hosts, and `restante drill run --staging` may break them; no mail is lost by it, but all of it waits."""
     overrides: Overrides = Overrides()
     """What the plan would decide otherwise."""
     waivers: tuple[Waiver, ...] = ()

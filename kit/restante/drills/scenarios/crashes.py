@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
-from restante.drills import office
-from restante.drills.fleet import INBOXES
-from restante.drills.scenario import Scenario
-from restante.drills.scenarios.paths import CUT, warm_up
-from restante.drills.stage import Stage
+from restante.drills.lab_stage import LabStage
+from restante.drills.scenario import MOST_AGENTS, Scenario
+from restante.drills.scenarios.shared import (
+    Step,
+    deaths,
+    herd,
+    planned,
+    poison,
+    restarts,
+    stalled_proxy,
+    warm_up,
+)
 from restante.lab.host import Host
 from restante.plan.agents import WATCHDOG_S
 
 STALLED_BOUND_S = WATCHDOG_S + 15.0  # systemd's watchdog, and a restart
-POISON_ATTEMPTS = 2  # 5 by default; with their growing pauses that is seven minutes
 
 
-def power_cut(stage: Stage, role: str) -> None:
+def power_cut(stage: LabStage, role: str) -> None:
     """Both hosts of a role at once: first their cables, then everything in them."""
     warm_up(stage)
     cut, on = partial(stage.each, role, Host.power_cut), partial(stage.each, role, Host.power_on)
@@ -28,7 +33,7 @@ def power_cut(stage: Stage, role: str) -> None:
         stage.hold(50, 120)
 
 
-def router_cut(stage: Stage) -> None:
+def router_cut(stage: LabStage) -> None:
     warm_up(stage)
     router = stage.host("router")
 
@@ -43,51 +48,7 @@ def router_cut(stage: Stage) -> None:
         stage.hold(45, 120)
 
 
-def deaths(stage: Stage) -> None:
-    """kill -9 of each program on the way in turn, under load, and of each agent with a mail in its hands."""
-    warm_up(stage)
-    with stage.mails(4):
-        for _ in range(2 if stage.quick else 6):
-            stage.sleep(2, 5)
-            stage.strike("kill -9: every server")
-            stage.units("kill -s KILL", "mail")
-            stage.sleep(2, 5)
-            stage.strike("kill -9: Postfix, the kit's alone")
-            stage.sh("mail", "pkill -KILL -x master; systemctl restart postfix")
-            n = stage.send("slow")
-            for side in stage.sides:
-                stage.history.wait(20, side=side, what="handling", n=n)
-            stage.strike("kill -9: every agent, in the middle of its work")
-            stage.units("kill -s KILL", "agent")
-        stage.sleep(5)
-
-
-def planned(stage: Stage) -> None:
-    warm_up(stage)
-    steps = {
-        "nginx is reloaded": partial(stage.everywhere, "mail", "systemctl reload nginx"),
-        "the server is restarted, as a deploy does": partial(stage.units, "restart", "mail"),
-        "nginx is restarted, as an upgrade does": partial(stage.everywhere, "mail", "systemctl restart nginx"),
-    }
-    with stage.mails(10):
-        for name, step in steps.items():
-            stage.sleep(4, 20)
-            stage.strike(name)
-            step()
-        stage.sleep(6, 30)
-
-
-def stalled_proxy(stage: Stage) -> None:
-    warm_up(stage)
-    stop, go = (partial(stage.everywhere, "mail", f"systemctl kill -s {name} nginx") for name in ("STOP", "CONT"))
-    with stage.mails(2):
-        stage.sleep(2, 10)
-        with stage.fault("SIGSTOP: nginx, on every mail host", stop, go):
-            stage.hold(45, 120)
-        stage.sleep(3, 20)
-
-
-def stalled_agent(stage: Stage) -> None:
+def stalled_agent(stage: LabStage) -> None:
     warm_up(stage)
     with stage.mails(1):
         stage.sleep(2, 10)
@@ -96,7 +57,7 @@ def stalled_agent(stage: Stage) -> None:
         stage.hold(STALLED_BOUND_S + 2, STALLED_BOUND_S * 2)
 
 
-def blocked(stage: Stage) -> None:
+def blocked(stage: LabStage) -> None:
     """A handler that computes, or calls a library that waits, for 50 s."""
     warm_up(stage)
     with stage.mails(2):
@@ -108,59 +69,19 @@ def blocked(stage: Stage) -> None:
         stage.hold(55, 120)
 
 
-def poison(stage: Stage) -> None:
-    office.ask(stage.host("mail"), f"/inboxes/{INBOXES[0]}@drill.example", {"attempts": POISON_ATTEMPTS}, "PATCH")
-    warm_up(stage)
-    with stage.mails(4):
-        stage.sleep(2, 5)
-        stage.strike("a mail that no agent can handle")
-        n = stage.send("poison")
-        stage.sleep(6, 20)
-    stage.until(lambda: n in office.dead(stage.host("mail"), 1), 60, "a dead letter")
-
-
-def everything(stage: Stage) -> None:
-    """Each part is restarted, three times in the long run, in an order that the seed decides."""
-    warm_up(stage)
+def everything(stage: LabStage) -> None:
     router = stage.host("router")
 
     def restart_router() -> None:
         router.reboot()
         stage.path()
 
-    steps: list[tuple[str, Callable[[], str | None]]] = [
-        ("nginx", partial(stage.everywhere, "mail", "systemctl restart nginx")),
-        ("the servers", partial(stage.units, "restart", "mail")),
-        ("the agents", partial(stage.units, "restart", "agent")),
-        ("Postfix", partial(stage.sh, "mail", "systemctl restart postfix")),
+    own: list[Step] = [
         ("the mail hosts", partial(stage.each, "mail", Host.reboot)),
         ("the agents' hosts", partial(stage.each, "agent", Host.reboot)),
         ("the router", restart_router),
-    ] * (1 if stage.quick else 3)
-    stage.random.shuffle(steps)
-    with stage.mails(2):
-        for name, step in steps:
-            stage.strike(f"restart: {name}")
-            step()
-            stage.sleep(2, 10)
-        stage.hold(45, 60)
-
-
-def herd(stage: Stage) -> None:
-    warm_up_all(stage)
-    with stage.mails(20):
-        stage.sleep(2, 5)
-        stage.strike("every socket is cut at once")
-        stage.everywhere("mail", CUT)
-        stage.sleep(15, 90)
-
-
-def warm_up_all(stage: Stage) -> None:
-    for _ in range(stage.agents):
-        stage.send()
-    for side in stage.sides:
-        for n in range(1, stage.agents + 1):
-            stage.expect("handled", 30, side=side, n=n)
+    ]
+    restarts(stage, own)
 
 
 SCENARIOS = (
@@ -183,5 +104,5 @@ SCENARIOS = (
     Scenario("blocked-agent", 9, "A handler blocks its program for 50 s, as a long computation does.", blocked),
     Scenario("poison", 12, "A mail that makes its handler fail, each time.", poison),
     Scenario("restart-everything", 13, "Every part is restarted, in random order, under load.", everything),
-    Scenario("all-cut", 14, "All agents are cut at once, while twenty mails a second come.", herd, agents=len(INBOXES)),
+    Scenario("all-cut", 14, "All agents are cut at once, while twenty mails a second come.", herd, agents=MOST_AGENTS),
 )  # fmt: skip

@@ -6,9 +6,11 @@ import datetime
 import time
 from functools import partial
 
-from restante.drills.fleet import DOMAIN, MAIL, PLAIN_MAIL, put
+from restante.drills.console import put
+from restante.drills.fleet import DOMAIN, MAIL, PLAIN_MAIL
+from restante.drills.lab_stage import LabStage
 from restante.drills.scenario import BOUND_S, Scenario
-from restante.drills.stage import Stage
+from restante.drills.scenarios.shared import CUT, warm_up
 from restante.lab.authority import issue
 
 FORGETS_S = 30
@@ -29,18 +31,9 @@ DROP = "table inet fault {{ chain forward {{ type filter hook forward priority -
 KIT_TLS = "/etc/restante/tls"
 SHORT = datetime.timedelta(seconds=45)
 CLOSES_S = 75  # longer than nginx's 60 s and Debian's haproxy's 50 s
-CUT = "pkill -KILL -f '[n]ginx: worker'"  # not the shell that says so
 
 
-def warm_up(stage: Stage) -> None:
-    """Proof that all works before anything is broken."""
-    for _ in range(3):
-        stage.send()
-    for side in stage.sides:
-        stage.expect("handled", 20, side=side, n=3)
-
-
-def forgotten_flow(stage: Stage) -> None:
+def forgotten_flow(stage: LabStage) -> None:
     warm_up(stage)
     stage.hold(FORGETS_S + 3, FORGETS_S + 90)
     stage.strike("the router has forgotten every flow that was idle for 30 s")
@@ -48,7 +41,7 @@ def forgotten_flow(stage: Stage) -> None:
         stage.sleep(15, 120)
 
 
-def silence(stage: Stage, rule: str) -> None:
+def silence(stage: LabStage, rule: str) -> None:
     warm_up(stage)
     drop, pass_on = partial(stage.nft, DROP.format(rule=rule)), partial(stage.nft, "delete table inet fault")
     with stage.mails(2):
@@ -58,7 +51,7 @@ def silence(stage: Stage, rule: str) -> None:
         stage.sleep(5, 30)
 
 
-def idle_close(stage: Stage) -> None:
+def idle_close(stage: LabStage) -> None:
     """Nothing is sent until the box has closed the naive agent's socket; then mail comes at once."""
     warm_up(stage)
     after = time.monotonic()
@@ -68,7 +61,7 @@ def idle_close(stage: Stage) -> None:
         stage.sleep(3, 10)
 
 
-def _certificates(stage: Stage, name: str | None, valid: datetime.timedelta) -> None:
+def _certificates(stage: LabStage, name: str | None, valid: datetime.timedelta) -> None:
     """New files for every server, for its own name or another; who reads them is not our matter."""
     authority = stage.authority
     for host, folder, domain in (
@@ -84,25 +77,25 @@ def _certificates(stage: Stage, name: str | None, valid: datetime.timedelta) -> 
             put(stage.host(host), path, text)
 
 
-def short_certificate(stage: Stage) -> None:
+def short_certificate(stage: LabStage) -> None:
     stage.path()
     _certificates(stage, None, SHORT)
     stage.everywhere("mail", "systemctl reload nginx")
     stage.expires = time.monotonic() + SHORT.total_seconds()
 
 
-def renewed_and_not_read(stage: Stage) -> None:
+def renewed_and_not_read(stage: LabStage) -> None:
     """A tool renews the files. On the plain host nobody tells nginx, which nothing notices until a socket must be opened anew."""
     warm_up(stage)
     _certificates(stage, None, datetime.timedelta(days=90))
     with stage.mails(2):
         time.sleep(max(0.0, stage.expires + 2 - time.monotonic()))
         stage.strike("the first certificate has expired, its successor lies on the disk; all sockets are cut")
-        stage.everywhere("mail", CUT)
+        stage.on("edge", CUT)
         stage.sleep(20, 60)
 
 
-def wrong_name(stage: Stage) -> None:
+def wrong_name(stage: LabStage) -> None:
     """Somebody installs the certificate of another name, and all sockets are cut some time after."""
     warm_up(stage)
 
@@ -110,7 +103,7 @@ def wrong_name(stage: Stage) -> None:
         _certificates(stage, "other.drill.example", datetime.timedelta(days=90))
         stage.sh("plain-mail", "systemctl reload nginx")
         stage.hold(8, 8)  # in which the kit's host would take it
-        stage.everywhere("mail", CUT)
+        stage.on("edge", CUT)
 
     def repair() -> None:
         _certificates(stage, None, datetime.timedelta(days=90))
@@ -122,7 +115,7 @@ def wrong_name(stage: Stage) -> None:
         stage.sleep(5, 20)
 
 
-def capped(stage: Stage) -> None:
+def capped(stage: LabStage) -> None:
     """A box that cuts by age, and a post office that knows of it: what a spec's path with an age gives, set by hand for this one run."""
     stage.path()
     stage.nft(AGE_CAP)
@@ -133,7 +126,7 @@ def capped(stage: Stage) -> None:
     )
 
 
-def age_cap(stage: Stage) -> None:
+def age_cap(stage: LabStage) -> None:
     warm_up(stage)
     with stage.mails(2):
         stage.hold(AGE_S, AGE_S)

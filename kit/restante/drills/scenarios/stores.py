@@ -5,42 +5,29 @@ from __future__ import annotations
 from functools import partial
 
 from restante.drills import office
-from restante.drills.scenario import Scenario
-from restante.drills.scenarios.paths import warm_up
-from restante.drills.stage import Stage
+from restante.drills.lab_stage import LabStage
+from restante.drills.scenario import KIT, Scenario
+from restante.drills.scenarios.shared import away, warm_up
 
-ENGINE = "postgresql@17-main.service"
 DATA = "/var/lib/postgresql/17/main"
 STATE = "/var/lib/restante/post"
 SERVER = "restante-server.service"
 FLOOR = 16 << 20
-# What agents notice of a store that is away: nothing can be told to them, and their sockets are closed with 1013 (try again later).
-KIT = ("kit",)
 STORE_HOSTS = ("mail", "store", "agent")
 
 
-def direct(_: Stage) -> None:
+def direct(_: LabStage) -> None:
     """No router is in these fleets."""
 
 
-def away(stage: Stage) -> None:
-    warm_up(stage)
-    stop, start = (partial(stage.sh, "store", f"systemctl {verb} {ENGINE}") for verb in ("stop", "start"))
-    with stage.mails(2):
-        stage.sleep(3, 10)
-        with stage.fault("PostgreSQL is stopped", stop, start):
-            stage.hold(45, 3600)
-        stage.sleep(3, 10)
-
-
-def small_disk(stage: Stage) -> None:
+def small_disk(stage: LabStage) -> None:
     """The store on 48 MB of its own, of which 16 must stay free. systemd watched the folder that is now below it."""
     stage.sh("mail", f"systemctl stop {SERVER} && cp -a {STATE} /run/kept && mount -t tmpfs -o size=48m tmpfs {STATE}")
     floor = f"sed -i 's/^free_space_floor = .*/free_space_floor = {FLOOR}/' /etc/restante/restante.toml"
     stage.sh("mail", f"cp -a /run/kept/. {STATE} && {floor} && systemctl restart {SERVER} restante-flush.path")
 
 
-def full(stage: Stage) -> None:
+def full(stage: LabStage) -> None:
     warm_up(stage)
     fill = partial(
         stage.sh,
@@ -54,23 +41,23 @@ def full(stage: Stage) -> None:
         stage.sleep(3, 10)
 
 
-def restored(stage: Stage) -> None:
+def restored(stage: LabStage) -> None:
     """A backup is made, mail goes on, the data are destroyed, and what the backups hold is put back as docs/how-to says."""
     warm_up(stage)
     stage.sh("store", "restante backup now")
     with stage.mails(2):
         stage.sleep(5, 30)
         stage.strike("the store's data are destroyed")
-        stage.sh("store", f"systemctl kill -s KILL {ENGINE}; systemctl stop {ENGINE}; rm -rf {DATA}")
+        stage.sh("store", f"systemctl kill -s KILL {stage.engine}; systemctl stop {stage.engine}; rm -rf {DATA}")
         stage.sleep(3, 10)
         stage.sh("store", "restante restore", 200)
-        stage.sh("store", f"systemctl start {ENGINE}", 120)
+        stage.sh("store", f"systemctl start {stage.engine}", 120)
         stage.heal("the store's data are destroyed")
         stage.sleep(5, 30)
     office.ready(stage.host("mail"))
 
 
-def restored_copy(stage: Stage) -> None:
+def restored_copy(stage: LabStage) -> None:
     """What a copy does not hold is gone with the disk: it must be named. Mail that comes meanwhile waits in Postfix."""
     warm_up(stage)
     stage.sh("mail", "restante backup now")
@@ -89,7 +76,7 @@ def restored_copy(stage: Stage) -> None:
         stage.sh("agent", "systemctl start drill")
         stage.sleep(5, 30)
     office.ready(stage.host("mail"))
-    stage.not_awaited |= office.named(stage.host("mail"))
+    stage.not_awaited |= office.named(stage.host("mail"), stage.inbox)
 
 
 SCENARIOS = (

@@ -16,7 +16,7 @@ from restante.client.errors import MailboxError, RefusedError
 HISTORY = os.open(
     Path(os.environ["STATE_DIRECTORY"], "events.jsonl"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, mode=0o644
 )
-AGENTS = int(os.environ.get("DRILL_AGENTS", "1"))
+AGENTS, PREFIX = int(os.environ.get("DRILL_AGENTS", "1")), os.environ.get("DRILL_INBOX", "agent")
 WORK_S = {"mail": 0.02, "slow": 2, "block": 50}
 LOOK_S = 0.02  # how often the state of the connection is read
 
@@ -83,7 +83,7 @@ def work(inbox: str) -> None:
 
 
 def main() -> None:
-    inboxes = [f"agent-{count + 1}" for count in range(AGENTS)]
+    inboxes = [f"{PREFIX}-{count + 1}" for count in range(AGENTS)]
     say("start", inbox=inboxes[0])
     threading.Thread(target=listen, args=(inboxes[0],), daemon=True).start()
     for inbox in inboxes[1:]:
