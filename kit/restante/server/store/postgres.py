@@ -178,25 +178,30 @@ class PostgresStore(Store):
         return await self._loop.run_in_executor(self._readers, self._view, work)
 
     @contextlib.contextmanager
-    def _begun(self) -> Iterator[psycopg.Connection[Row]]:
-        """A transaction. A connection that broke while it was idle says so only now; nothing was done on it, so another serves.
+    def _begun(self, isolation: psycopg.IsolationLevel | None = None) -> Iterator[psycopg.Connection[Row]]:
+        """A transaction; with an `isolation` it only reads. A commit that comes with a warning may be on one host only: a wait for the
+        second was given up.
 
-        A commit that comes with a warning may be on one host only: a wait for the second was given up.
+        A connection that broke while it was idle says so only now; nothing was done on it, so another serves.
         """
         with _sentence():
             with contextlib.ExitStack() as stack:
-                connection = self._mine()
                 self._local.warned = None
-                stack.enter_context(self._patience.waiting(connection))
                 try:
-                    stack.enter_context(connection.transaction())
+                    connection = self._enter(stack, isolation)
                 except psycopg.OperationalError:
-                    connection = self._mine()
-                    stack.enter_context(self._patience.waiting(connection))
-                    stack.enter_context(connection.transaction())
+                    connection = self._enter(stack, isolation)
                 yield connection
             if self._local.warned:
                 raise psycopg.OperationalError(f"the outcome of a commit is unknown: {self._local.warned}")
+
+    def _enter(self, stack: contextlib.ExitStack, isolation: psycopg.IsolationLevel | None) -> psycopg.Connection[Row]:
+        connection = self._mine()
+        stack.enter_context(self._patience.waiting(connection))
+        # Said with BEGIN itself, in one round trip.
+        connection.isolation_level, connection.read_only = isolation, isolation is not None
+        stack.enter_context(connection.transaction())
+        return connection
 
     def _noticed(self, notice: psycopg.errors.Diagnostic) -> None:
         """On the thread that uses the connection."""
@@ -208,8 +213,7 @@ class PostgresStore(Store):
             return work(PostgresTx(connection, self.clock.now()))
 
     def _view(self, work: Callable[[Tx], T]) -> T:
-        with self._begun() as connection:
-            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        with self._begun(psycopg.IsolationLevel.REPEATABLE_READ) as connection:
             return work(PostgresTx(connection, self.clock.now()))
 
     def _write_all(self) -> None:
