@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from bench import backlog, cluster, delay, fleet, hosts, idle, ingestion, sdk, sockets
+from bench import backlog, cluster, delay, fleet, hosts, idle, ingestion, sdk, sockets, stores
 
 fleet.main()
 for part in (ingestion, delay, backlog, idle, sdk):
@@ -13,5 +13,8 @@ if os.geteuid() == 0:
     hosts.main()
     sockets.main()
     cluster.main()
+    stores.main()
 else:
-    print("left out: deploy and verify, memory of a tunnel, the replicated store; they need root")
+    print(
+        "left out: deploy and verify, memory of a tunnel, the replicated store, the stores on real hosts; they need root"
+    )

@@ -32,7 +32,7 @@ async def paced(count: int) -> AsyncIterator[int]:
         yield next(NUMBERS)
 
 
-async def send(where: Path | int, recipients: Sequence[str], mails: int) -> Told:
+async def send(where: Path | tuple[str, int], recipients: Sequence[str], mails: int) -> Told:
     """When each was answered 250."""
     client, accepted = await Client.to(where), {}
     async for number in paced(mails):
@@ -55,18 +55,18 @@ async def heard(told: Told, accepted: Told) -> None:
 
 async def direct(into: Running, holder: Running) -> list[float]:
     """Mail into one server, the socket at another, or the same."""
-    async with signals(holder, into.inbox) as told:
+    async with signals(holder.socket, holder.token, into.inbox) as told:
         accepted = await send(into.lmtp, [into.inbox], MAILS)
         await heard(told, accepted)
         return after(accepted, told)
 
 
-async def beside(port: int, ours: Running, imap: int) -> tuple[list[float], list[float]]:
+async def beside(smtp: tuple[str, int], ours: Running, imap: int) -> tuple[list[float], list[float]]:
     """The same mails, ours and Dovecot's."""
     async with AsyncExitStack() as stack:
-        told = await stack.enter_async_context(signals(ours, ours.inbox))
+        told = await stack.enter_async_context(signals(ours.socket, ours.token, ours.inbox))
         async with idle(imap, PEER, MAILS) as peer:
-            accepted = await send(port, [ours.inbox, PEER], MAILS)
+            accepted = await send(smtp, [ours.inbox, PEER], MAILS)
         await heard(told, accepted)
         return after(accepted, told), after(accepted, peer.told())
 
@@ -99,7 +99,7 @@ def through_postfix(folder: Path, offices: dict[str, Running]) -> None:
         routes = {each.inbox: f"lmtp:unix:{each.lmtp}" for each in offices.values()} | {PEER: f"lmtp:unix:{peer.lmtp}"}
         with mta.postfix(folder / "postfix", routes) as sender:
             for name, each in offices.items():
-                ours, theirs = uvloop.run(beside(sender.port, each, peer.imap))
+                ours, theirs = uvloop.run(beside(("127.0.0.1", sender.port), each, peer.imap))
                 delays(f"{name}, Postfix's 250 to the signal", ours, 5, 20)
                 delays("Dovecot, the same mails, IDLE with its timer of 500 ms", theirs)
 

@@ -7,10 +7,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.measure import line, median_seconds, timed
 from restante import resources
+from restante.lab.lab import Lab
+from restante.lab.machine import lab_directory
 
 SPEC = {
     "restante": 1,
@@ -48,6 +52,24 @@ def restante(*argv: str) -> None:
     done = subprocess.run([sys.executable, "-m", "restante", *argv], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"restante {' '.join(argv)} ended with {done.returncode}\n{done.stdout}{done.stderr}")
+
+
+@contextmanager
+def deployed(spec: Path, text: str) -> Iterator[Lab]:
+    spec.write_text(text)
+    try:
+        restante("lab", "up", str(spec))
+        restante("deploy", str(spec), "--lab")
+        yield Lab(lab_directory(spec))
+    finally:
+        restante("lab", "down", str(spec))
+
+
+def on(lab: Lab, host: str, script: str) -> str:
+    done = lab.host(host).exec(["sh", "-c", script])
+    if done.returncode:
+        raise SystemExit(f"on {host}: {script}\n{done.stderr}")
+    return done.stdout.strip()
 
 
 def main() -> None:

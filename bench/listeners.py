@@ -8,11 +8,11 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import websockets
 
 from bench.dovecot import PASSWORD
-from bench.office import Running
 
 Told = dict[str, float]  # subject -> when
 EXISTS = re.compile(rb"\* (\d+) EXISTS")
@@ -20,8 +20,9 @@ SUBJECT = re.compile(rb"(?m)^Subject: (.*)\r$")
 
 
 @asynccontextmanager
-async def signals(where: Running, inbox: str) -> AsyncIterator[Told]:
-    uri = f"ws://127.0.0.1:{where.http}/v1/ws"
+async def signals(uri: str, token: str, inbox: str, **options: Any) -> AsyncIterator[Told]:
+    """`options`: websockets' own."""
+    headers = {"Authorization": f"Bearer {token}"}
     told: Told = {}
 
     async def listen() -> None:
@@ -30,7 +31,9 @@ async def signals(where: Running, inbox: str) -> AsyncIterator[Told]:
             if frame["type"] == "signal":
                 told[frame["subject"]] = time.perf_counter()
 
-    async with websockets.connect(uri, additional_headers=where.headers, compression=None, ping_interval=None) as ws:
+    async with websockets.connect(
+        uri, additional_headers=headers, compression=None, ping_interval=None, **options
+    ) as ws:
         await ws.send(json.dumps({"type": "subscribe", "streams": [{"inbox": inbox}]}))
         while json.loads(await ws.recv())["type"] != "subscribed":
             pass

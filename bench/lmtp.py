@@ -15,18 +15,18 @@ SENDER = "a@example.net"
 
 
 class Client:
-    """One session. `where` is a unix socket that speaks LMTP, or a port of this machine that speaks SMTP."""
+    """One session. `where` is a unix socket that speaks LMTP, or a TCP address that speaks SMTP."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer, self._identified = reader, writer, False
 
     @classmethod
-    async def to(cls, where: Path | int) -> Client:
+    async def to(cls, where: Path | tuple[str, int]) -> Client:
         lmtp = isinstance(where, Path)
         if isinstance(where, Path):
             self = cls(*await asyncio.open_unix_connection(where))
         else:
-            self = cls(*await asyncio.open_connection("127.0.0.1", where))
+            self = cls(*await asyncio.open_connection(*where))
         await self._reply()
         self._writer.write(b"LHLO bench\r\n" if lmtp else b"EHLO bench\r\n")
         # As Postfix does: who takes it is told the queue id, and pays for what follows from that.
@@ -56,14 +56,14 @@ class Client:
         self._writer.close()
 
 
-async def _session(where: Path, recipient: str, numbers: list[int]) -> None:
+async def _session(where: Path | tuple[str, int], recipient: str, numbers: list[int]) -> None:
     client = await Client.to(where)
     for number in numbers:
         await client.send(number, [recipient])
     client.close()
 
 
-def ingest(where: Path, recipient: str, mails: int, sessions: int = 20) -> float:
+def ingest(where: Path | tuple[str, int], recipient: str, mails: int, sessions: int = 20) -> float:
     """Mails a second."""
     shares = [[next(NUMBERS) for _ in range(mails // sessions)] for _ in range(sessions)]
 

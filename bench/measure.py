@@ -51,6 +51,10 @@ class Rounds:
         ratio = self.ratio(name, peer)
         line(f"{name}: {self.speed(name):.0f}/s, against {peer}", f"{ratio:.2f} x", f"{goal:.2f} x", ratio >= goal)
 
+    def compare(self, name: str, peer: str) -> None:
+        """Without a goal."""
+        show(f"{name}: {self.speed(name):.0f}/s, against {peer}", f"{self.ratio(name, peer):.2f} x")
+
     def show(self, name: str) -> None:
         show(name, f"{self.speed(name):.0f} /s")
 

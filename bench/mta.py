@@ -85,7 +85,7 @@ def _write(folder: Path, routes: dict[str, str], port: int) -> None:
     for name in ("recipients.cf", "replies.cf"):
         text = rendered(HOST, f"/etc/postfix/restante/{name}")
         (maps / name).write_text(re.sub(r"(?m)^dbpath = .*", f"dbpath = {maps / 'map.sqlite'}", text))
-    (folder / "main.cf").write_text(rendered(HOST, "/etc/postfix/main.cf"))
+    (folder / "main.cf").write_text(rendered(HOST, "/etc/postfix/main.cf").replace("/etc/postfix/", f"{folder}/"))
     services = rendered(HOST, "/etc/postfix/master.cf")
     (folder / "master.cf").write_text(re.sub(r"(?m)^smtp +inet", f"127.0.0.1:{port} inet", services))
     hops = "".join(f"{{ {address} = {route} }} " for address, route in routes.items())

@@ -33,6 +33,11 @@ class Running:
     inbox: str
 
     @property
+    def socket(self) -> str:
+        """Where agents connect to."""
+        return f"ws://127.0.0.1:{self.http}/v1/ws"
+
+    @property
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
 

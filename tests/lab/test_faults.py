@@ -73,6 +73,39 @@ def test_an_example_is_as_deployed_and_its_canary_comes_through(
         assert check in made.verified
 
 
+def test_an_edge_takes_up_a_renewed_certificate_and_hands_no_token_to_an_impostor(fleets: dict[str, Made]) -> None:
+    fleet, place, name = fleets["two-tier"].fleet, "198.51.100.11:8025", "post.tier.mail.example.org"
+    shown = f"openssl s_client -connect {place} -CAfile /etc/restante/tls/offices.pem -verify_return_error -verify_hostname {name}"
+    serial = f"{shown} </dev/null 2>/dev/null | openssl x509 -noout -serial"
+    before = fleet.on("edge-1", serial)
+    fleet.on("post-1", "rm /var/lib/restante/identity/restante-post/cert.pem && /usr/local/lib/restante/identity")
+    until(lambda: fleet.on("edge-1", serial) != before, "the renewed certificate", 75)
+    made = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /run/i.key -out /run/i.pem -subj /CN={name}"
+    fleet.on(
+        "post-1",
+        f"systemctl stop restante-edge.socket restante-server && {made} -addext subjectAltName=DNS:{name} 2>&1",
+    )
+    serve = f"openssl s_server -accept {place} -cert /run/i.pem -key /run/i.key -www"
+    try:
+        fleet.on(
+            "post-1",
+            f"systemd-run --unit=impostor {serve} && while ! ss -Hltn sport = :8025 | grep -q .; do sleep 0.1; done",
+        )
+        assert fleet.failed("--only", "offices-verified") == {
+            ("offices-verified", "edge-1"),
+            ("offices-verified", "edge-2"),
+        }
+        asked = "for i in 1 2 3 4 5 6; do curl -sk -o /dev/null -w '%{http_code} ' https://127.0.0.1/openapi.json; done"
+        assert fleet.on("edge-1", asked).split() == ["200"] * 6, "the other post office serves"
+    finally:
+        # What asked for the post office meanwhile has used up the socket's tries to start.
+        fleet.on(
+            "post-1",
+            "systemctl stop impostor restante-server; systemctl reset-failed; systemctl start restante-edge.socket restante-server",
+        )
+    assert not fleet.failed("--only", "offices-verified")
+
+
 def test_kills_of_the_post_office_and_of_postfix_under_load_lose_nothing(host: PostHost) -> None:
     listener = Listener(host)
     load = Load(host, 0, 150)
