@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -15,84 +16,53 @@ class Metrics:
     """One registry for each server, so that tests may have several."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        self.arrivals = Counter(
-            "restante_arrivals",
-            "Recipients of mails that the MTA handed over, by verdict.",
-            ["verdict"],
-            registry=registry,
+        self.registry = CollectorRegistry()
+        counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        self.arrivals = counter(
+            "restante_arrivals", "Recipients of mails that the MTA handed over, by verdict.", ["verdict"]
         )
-        self.received = Counter("restante_receives", "Deliveries handed out.", registry=registry)
-        self.settled = Counter(
-            "restante_settled", "Receipt handles, by verb and result.", ["verb", "result"], registry=registry
+        self.received = counter("restante_receives", "Deliveries handed out.")
+        self.settled = counter("restante_settled", "Receipt handles, by verb and result.", ["verb", "result"])
+        self.signals = counter("restante_signals", "Signals sent, by channel.", ["channel"])
+        self.signal_delay = histogram(
+            "restante_signal_delay_seconds", "From the commit to the signal.", buckets=_DELAYS
         )
-        self.signals = Counter("restante_signals", "Signals sent, by channel.", ["channel"], registry=registry)
-        self.signal_delay = Histogram(
-            "restante_signal_delay_seconds", "From the commit to the signal.", buckets=_DELAYS, registry=registry
-        )
-        self.closes = Counter(
-            "restante_socket_closes", "Sockets that the server closed, by code.", ["code"], registry=registry
-        )
-        self.slow = Counter(
-            "restante_slow_sockets", "Sockets dropped because their client did not read.", registry=registry
-        )
-        self.release = Gauge(
-            "restante_release", "1; the label is the folder that the code runs from.", ["release"], registry=registry
-        )
+        self.closes = counter("restante_socket_closes", "Sockets that the server closed, by code.", ["code"])
+        self.slow = counter("restante_slow_sockets", "Sockets dropped because their client did not read.")
+        self.release = gauge("restante_release", "1; the label is the folder that the code runs from.", ["release"])
         self.release.labels(Path(restante.__file__).parents[1].name).set(1)
-        self.sockets = Gauge("restante_sockets", "WebSockets that are open.", registry=registry)
-        self.requests = Counter("restante_requests", "HTTP requests, by status class.", ["status"], registry=registry)
-        self.commit = Histogram(
-            "restante_commit_seconds", "From a mail's end to its commit.", buckets=_DELAYS, registry=registry
-        )
-        self.webhooks = Counter(
-            "restante_webhook_attempts", "Webhook attempts, by result.", ["result"], registry=registry
-        )
-        self.paused = Gauge("restante_webhooks_paused", "Webhooks that are paused.", registry=registry)
-        self.oldest = Gauge(
+        self.sockets = gauge("restante_sockets", "WebSockets that are open.")
+        self.requests = counter("restante_requests", "HTTP requests, by status class.", ["status"])
+        self.commit = histogram("restante_commit_seconds", "From a mail's end to its commit.", buckets=_DELAYS)
+        self.webhooks = counter("restante_webhook_attempts", "Webhook attempts, by result.", ["result"])
+        self.paused = gauge("restante_webhooks_paused", "Webhooks that are paused.")
+        self.oldest = gauge(
             "restante_oldest_unacknowledged_seconds",
             "Age of the oldest message a consumer has not acknowledged.",
             ["inbox", "consumer"],
-            registry=registry,
         )
-        self.backlog = Gauge(
-            "restante_unacknowledged",
-            "Messages a consumer has not acknowledged.",
-            ["inbox", "consumer"],
-            registry=registry,
+        self.backlog = gauge(
+            "restante_unacknowledged", "Messages a consumer has not acknowledged.", ["inbox", "consumer"]
         )
-        self.dead = Gauge("restante_dead_letters", "Dead letters.", ["inbox", "consumer"], registry=registry)
-        self.free = Gauge("restante_store_free_bytes", "Free space where the store is.", registry=registry)
-        self.free_age = Gauge(
-            "restante_store_free_age_seconds", "How old the knowledge of that space is.", registry=registry
+        self.dead = gauge("restante_dead_letters", "Dead letters.", ["inbox", "consumer"])
+        self.free = gauge("restante_store_free_bytes", "Free space where the store is.")
+        self.free_age = gauge("restante_store_free_age_seconds", "How old the knowledge of that space is.")
+        self.store_up = gauge("restante_store_up", "Whether the store answered.")
+        self.mta_deferred = gauge("restante_mta_queue", "Mails in Postfix's queue.", ["queue"])
+        self.mta_oldest = gauge("restante_mta_oldest_seconds", "Age of the oldest mail in Postfix's queue.")
+        self.backup_age = gauge(
+            "restante_backup_age_seconds", "Age of the newest backup of a SQLite store; infinite without one."
         )
-        self.store_up = Gauge("restante_store_up", "Whether the store answered.", registry=registry)
-        self.mta_deferred = Gauge("restante_mta_queue", "Mails in Postfix's queue.", ["queue"], registry=registry)
-        self.mta_oldest = Gauge(
-            "restante_mta_oldest_seconds", "Age of the oldest mail in Postfix's queue.", registry=registry
+        self.backup_stale = gauge(
+            "restante_backup_stale_after_seconds", "Age at which the newest backup is too old; 0: never."
         )
-        self.backup_age = Gauge(
-            "restante_backup_age_seconds",
-            "Age of the newest backup of a SQLite store; infinite without one.",
-            registry=registry,
-        )
-        self.backup_stale = Gauge(
-            "restante_backup_stale_after_seconds",
-            "Age at which the newest backup is too old; 0: never.",
-            registry=registry,
-        )
-        self.certificate_end = Gauge(
+        self.certificate_end = gauge(
             "restante_certificate_not_after_seconds",
             "When a certificate of this host ends, in Unix time.",
             ["certificate"],
-            registry=registry,
         )
-        self.certificate_warning = Gauge(
-            "restante_certificate_warn_before_seconds",
-            "With less to go nobody renewed it in time.",
-            ["certificate"],
-            registry=registry,
+        self.certificate_warning = gauge(
+            "restante_certificate_warn_before_seconds", "With less to go nobody renewed it in time.", ["certificate"]
         )
-        self.agents = Gauge(
-            "restante_agent_counter", "What agents report in their pings, summed.", ["name"], registry=registry
-        )
+        self.agents = gauge("restante_agent_counter", "What agents report in their pings, summed.", ["name"])
