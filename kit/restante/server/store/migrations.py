@@ -9,7 +9,8 @@ from restante.server.store.statements import migrations
 
 _TABLE = "CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, applied_at DOUBLE PRECISION NOT NULL)"
 _OWNER = "restante_owner"
-_MAY_BECOME = "SELECT 1 FROM pg_roles WHERE rolname = %s AND pg_has_role(oid, 'MEMBER')"
+_MAY_BECOME = """SELECT 1 FROM pg_database JOIN pg_roles ON pg_roles.oid = datdba
+WHERE datname = current_database() AND rolname = %s AND pg_has_role(datdba, 'MEMBER')"""
 _LOCK = 0x7E57A  # any number that is ours: two servers that start at once take turns
 
 
@@ -31,7 +32,7 @@ def sqlite(connection: sqlite3.Connection, now: float) -> list[int]:
 
 
 def postgresql(connection: Any, now: float) -> list[int]:
-    """The same on a psycopg connection in autocommit, as the owner of the tables where there is one apart (templates/parts/store-roles)."""
+    """The same on a psycopg connection in autocommit, as the database's owner where that is a role apart (templates/parts/store-roles)."""
     if connection.execute(_MAY_BECOME, [_OWNER]).fetchone():
         connection.execute(f"SET ROLE {_OWNER}")
     with connection.transaction():
