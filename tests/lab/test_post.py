@@ -189,7 +189,7 @@ def test_only_those_who_need_it_reach_a_port(post: Post) -> None:
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_the_store_opens_to_the_password_and_to_nothing_else(post: Post, host: str) -> None:
-    """As the post office will: libpq of the wheels, the credential's file, TLS with channel binding."""
+    """As the post office will: libpq of the wheels, the credential's file, TLS with channel binding; tables are the owner's."""
     code = """
 import sys, tomllib
 from pathlib import Path
@@ -200,14 +200,22 @@ password = Path("/etc/restante/credentials/post/store-password").read_text()
 with psycopg.connect(url, password=password) as connection:
     print(connection.execute("SELECT current_user, rolsuper FROM pg_roles WHERE rolname = current_user").fetchone())
     print([connection.execute(f"SHOW {name}").fetchone()[0] for name in ("fsync", "synchronous_commit", "full_page_writes")])
-    connection.execute("CREATE TABLE tried(x int)"), connection.execute("DROP TABLE tried")
+with psycopg.connect(url, password=password, autocommit=True) as connection:
+    for role in ("restante", "restante_owner"):
+        connection.execute(f"SET ROLE {role}")
+        try:
+            connection.execute("CREATE TABLE tried(x int)"), connection.execute("DROP TABLE tried")
+            print(role, "creates tables")
+        except psycopg.errors.InsufficientPrivilege:
+            print(role, "creates none")
 try:
     psycopg.connect(url, password="wrong")
 except psycopg.OperationalError as error:
     print("refused" if "authentication failed" in str(error) else error)
 """
     said = post.on(host, f"cat > /run/try.py <<'END'\n{code}\nEND\npython3 /run/try.py").splitlines()
-    assert said == ["('restante', False)", "['on', 'on', 'on']", "refused"]
+    roles = ["restante creates none", "restante_owner creates tables"]
+    assert said == ["('restante', False)", "['on', 'on', 'on']", *roles, "refused"]
 
 
 def test_a_rollback_starts_the_code_before(post: Post) -> None:
