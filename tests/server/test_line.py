@@ -13,7 +13,9 @@ from hostile_path import HostilePath
 from office import INBOX, Office, serving, settings
 
 from restante import Mailbox
+from restante.server.push import hub
 from restante.server.settings import Heartbeat
+from restante.server.store.base import StoreError
 
 INTERVAL_S, PONG_S = 1, 1  # whole seconds are the server's; the client clamps the second below the first
 BOUND_S = 2 * INTERVAL_S + PONG_S
@@ -181,3 +183,23 @@ def test_the_post_office_is_away_and_the_agent_goes_on_when_it_is_back(tmp_path:
         box.stop()
         thread.join(20)
         box.close()
+
+
+def test_a_store_that_is_away_is_known_and_its_mail_comes_over_the_same_line(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise StoreError("away")
+
+    monkeypatch.setattr(hub, "STALE_S", 3)  # above the two seconds between polls
+    with monkeypatch.context() as broken:
+        broken.setattr(agent.office.office.post.store, "read", away)
+        agent.until(lambda: agent.box.figures.store_away)
+        assert not agent.box.health().ok
+        assert "its store does not" in agent.box.health().verdict
+        assert agent.stands()
+    agent.until(lambda: not agent.box.figures.store_away)
+    agent.office.send("after the outage")
+    agent.until(lambda: agent.seen == ["after the outage"])
+    assert agent.box.health().ok
+    assert not agent.box.figures.reconnects

@@ -14,9 +14,10 @@ import pytest
 import websockets
 from office import INBOX, OTHER, Office, serving, settings
 
-from restante.server.push import websocket
+from restante.server.push import hub, websocket
 from restante.server.settings import Heartbeat, Socket
-from restante.server.store.base import Arrival, Scan, StoreError
+from restante.server.store import tokens
+from restante.server.store.base import Arrival, NotFoundError, Scan, StoreError
 
 Connection = websockets.ClientConnection
 
@@ -212,6 +213,19 @@ def test_a_socket_of_a_ticket_ends_too_when_its_token_is_revoked(office: Office)
     connect(office.as_(""), revoked, subprotocols=["restante.v1", f"restante.ticket.{ticket}"])
 
 
+def test_a_token_that_a_restore_took_away_ends_its_socket(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:
+        raise NotFoundError("there is no such token")
+
+    async def work(ws: Connection) -> None:
+        await frame(ws, "hello")
+        monkeypatch.setattr(tokens, "get", gone)
+        await ws.send(json.dumps({"type": "ping", "id": 1, "ts": 1}))
+        assert await closed(ws) == 4800
+
+    connect(office, work)
+
+
 def test_a_client_that_does_not_read_is_dropped_and_harms_nobody(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,4 +334,50 @@ def test_a_socket_that_opens_while_the_store_is_away_is_asked_to_come_again(
         assert await closed(ws) == 1013
 
     monkeypatch.setattr(type(office.office.post), "caller", away)
+    connect(office, work)
+
+
+def test_a_socket_holds_while_the_store_is_away_and_its_pongs_say_so(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = office.office.post.store
+
+    async def away(*_: object) -> None:
+        raise StoreError("away")
+
+    async def pong(ws: Connection, number: int) -> Any:
+        await ws.send(json.dumps({"type": "ping", "id": number, "ts": 1}))
+        return (await frame(ws, "pong"))["heads"]
+
+    async def until(ws: Connection, known: bool) -> None:
+        while ((await pong(ws, 1)) is not None) != known:
+            await asyncio.sleep(0.3)
+
+    async def work(ws: Connection) -> None:
+        await frame(ws, "hello")
+        await subscribe(ws, {"inbox": INBOX})
+        with monkeypatch.context() as broken:
+            broken.setattr(store, "read", away)
+            await until(ws, known=False)
+        await until(ws, known=True)
+        await asyncio.to_thread(office.send, "one")
+        assert (await frame(ws, "signal"))["subject"] == "one"
+
+    monkeypatch.setattr(hub, "STALE_S", 3)  # above the two seconds between polls
+    connect(office, work)
+
+
+def test_a_subscription_that_the_store_does_not_answer_is_to_be_tried_again(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise StoreError("away")
+
+    async def work(ws: Connection) -> None:
+        await frame(ws, "hello")
+        monkeypatch.setattr(office.office.post.store, "head", away)
+        await ws.send(json.dumps({"type": "subscribe", "streams": [{"inbox": INBOX}]}))
+        assert (await frame(ws, "error"))["temporary"]
+        assert await closed(ws) == 1013
+
     connect(office, work)

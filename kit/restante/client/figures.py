@@ -27,6 +27,8 @@ class Figures:
     """The last heartbeat's round trip."""
     heartbeat_at: float | None = None
     """When a heartbeat was answered last, by CLOCK_BOOTTIME."""
+    store_away: int = 0
+    """1 while the post office says that it can't ask its store."""
     found_by_socket: int = 0
     """Messages of which a signal told."""
     found_by_reconciliation: int = 0
@@ -74,6 +76,9 @@ def judge(figures: Figures, *, up: bool, failure: str | None) -> Health:
         return Health(False, f"stopped: {failure}", data)
     if not up:
         return Health(False, "no push channel stands at this moment; mail comes by polling", data)
+    if figures.store_away:
+        sentence = "the post office answers, and its store does not"
+        return Health(False, f"{sentence}: new mail waits in front of it and comes when the store is back", data)
     if found >= ENOUGH and figures.found_by_socket < EARN_SHARE * found:
         share = round(100 * figures.found_by_reconciliation / found)
         sentence = f"your reconciliation keeps finding mail ({share} %): this path does not earn its socket"

@@ -65,7 +65,8 @@ class Subscription:
 
     def subscribed(self, frame: dict[str, Any]) -> None:
         """Raises RefusedError when there is no such inbox for this token."""
-        stream = frame["streams"][0]
+        [stream] = frame["streams"]
+        self._figures.store_away = 0
         if stream.get("reason") == "not_found":
             raise RefusedError(404, "not_found", f"there is no inbox {self.inbox}, or this token is not for it")
         if not stream["recovered"]:
@@ -81,6 +82,7 @@ class Subscription:
 
     def _signal(self, frame: dict[str, Any]) -> None:
         cursor = Cursor.parse(frame["cursor"])
+        self._figures.store_away = 0
         if self.position and self.position.epoch == cursor.epoch and cursor.seq > self.position.seq + 1:
             self._gap()
         self.position = cursor
@@ -90,11 +92,18 @@ class Subscription:
         self.news.set()
 
     def _heads(self, frame: dict[str, Any]) -> None:
-        # None: the store could not be asked, which is no news and no emptiness either.
-        for head in (frame.get("heads") or {}).values():
-            self._head({"head": head})
+        heads = frame.get("heads")
+        # Without them it is no news and no emptiness either.
+        self._figures.store_away = int(heads is None)
+        for head in (heads or {}).values():
+            self._at({"head": head})
 
-    def _head(self, frame: dict[str, Any]) -> None:
+    def _beat(self, frame: dict[str, Any]) -> None:
+        self._figures.store_away = int(bool(frame.get("stale")))
+        if not self._figures.store_away:
+            self._at(frame)
+
+    def _at(self, frame: dict[str, Any]) -> None:
         head = Cursor.parse(frame["head"])
         if self.position is None or head.epoch != self.position.epoch:
             self._reset(frame)
@@ -120,6 +129,6 @@ class Subscription:
 
 
 _HANDLERS: dict[str, Callable[[Subscription, dict[str, Any]], None]] = {
-    "signal": Subscription._signal, "pong": Subscription._heads, "heartbeat": Subscription._head,
+    "signal": Subscription._signal, "pong": Subscription._heads, "heartbeat": Subscription._beat,
     "subscribed": Subscription.subscribed, "reset": Subscription._reset, "error": Subscription._error,
 }  # fmt: skip

@@ -11,7 +11,8 @@ from typing import Any
 from restante.drills.history import Event, History
 
 LATE_S = 2.0  # a mail that waits longer was held up by something
-KNOWS = ("down", "start")  # an agent's own word for having no connection
+CONNECTED = ("up", "back")  # an agent's own words for a connection that can tell of mail
+KNOWS = ("down", "start", "away")  # and for having none
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ class Side:
     def blind(self) -> float | None:
         """Seconds from a fault to knowing, at worst; 0 when no mail was held up, None when it was never known.
 
-        An agent knows when it says that it has no connection, when its process begins anew, when a mail that was held up comes, or,
-        on a connection that holds, when a signal tells of one.
+        An agent knows when it says that it has no connection or that the store is away, when its process begins anew, when a mail
+        that was held up comes, or, on a connection that holds, when a signal tells of one.
         """
         injected = [event["at"] for event in self._each("nemesis", "inject")]
         worst = 0.0
@@ -120,8 +121,8 @@ class Side:
 
     def _connected(self, inbox: str, at: float) -> bool:
         """Whether the agent believed so then."""
-        words = [e["what"] for e in self._each("agent", "up", *KNOWS) if e["at"] < at and e.get("inbox") == inbox]
-        return bool(words) and words[-1] == "up"
+        words = [e["what"] for e in self._each("agent", *CONNECTED, *KNOWS) if e["at"] < at and e.get("inbox") == inbox]
+        return bool(words) and words[-1] in CONNECTED
 
     @cached_property
     def catch_up(self) -> float | None:

@@ -10,6 +10,7 @@ sides share it), `side` (naive, common, kit, or all), `who` and `what`; `n` is t
 | nemesis | inject, heal | a fault begins, and is taken away; one that cannot be taken away has no heal |
 | nemesis | injected | the fault is there, at the latest: on hosts that are reached over ssh that takes a moment |
 | agent | start, up, down | its process began; it has a connection; it knows that it has none |
+| agent | away, back | it knows on its connection that the store can't be asked; that it can again |
 | agent | signal, read, unreadable | it was told of a mail; could read it at once; could not though it was told |
 | agent | handling, handled | a mail is in its hands; its work is done. `attempt`, `repeats` and `epoch` as the post office says |
 | office | stored, acknowledged, dead, named | as found in the end; `named`: the ledger says that it is gone |

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from restante.drills.figures import Side, sides
+from restante.drills.figures import CONNECTED, KNOWS, Side, sides
 from restante.drills.history import History
 
 WIDTH, LEFT, RIGHT = 960, 96, 12
@@ -92,13 +92,13 @@ def _crosses(times: Iterable[float], scale: Scale, y: float) -> str:
 
 def _believed(side: Side, scale: Scale, y: float) -> str:
     """A line for as long as an agent believes itself connected; of many agents, the first."""
-    words = [event for event in side.events if event["who"] == "agent" and event["what"] in {"up", "down", "start"}]
+    words = [event for event in side.events if event["who"] == "agent" and event["what"] in {*CONNECTED, *KNOWS}]
     inbox = words[0].get("inbox") if words else None
     parts, since = [], None
     for event in (*(word for word in words if word.get("inbox") == inbox), {"what": "down", "at": scale.end}):
-        if event["what"] == "up" and since is None:
+        if event["what"] in CONNECTED and since is None:
             since = event["at"]
-        elif event["what"] != "up" and since is not None:
+        elif event["what"] in KNOWS and since is not None:
             parts.append(f"M{scale.x(since)} {y}H{scale.x(event['at'])}")
             since = None
     return "".join(parts)

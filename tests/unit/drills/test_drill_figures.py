@@ -32,6 +32,14 @@ def test_a_signal_is_knowledge_only_on_a_connection_that_holds() -> None:
     assert sides(forged(held))["kit"].blind == pytest.approx(5.1)
 
 
+def test_an_agent_knows_when_its_heartbeat_says_that_the_store_is_away() -> None:
+    down = next(event for event in read(CLEAN).events if event["side"] == "kit" and event["what"] == "down")
+    away = {**down, "what": "away", "at": down["at"] - 3}
+    assert sides(forged({"add": away}))["kit"].blind == 25.0
+    back = [away, {**away, "what": "back", "at": away["at"] + 0.5}]
+    assert sides(forged({"add": back}))["kit"].blind == 25.0
+
+
 def test_an_agent_that_knew_before_is_not_made_blind_by_the_next_fault() -> None:
     second = {"add": {"at": 135.0, "side": "all", "who": "nemesis", "what": "inject", "fault": "another"}}
     assert sides(forged(second))["kit"].blind == 28.0

@@ -77,7 +77,7 @@ def stalled_proxy(stage: Stage) -> None:
 
 
 def away(stage: Stage) -> None:
-    """What agents notice: nothing can be told to them, and their sockets are closed with 1013 (try again later)."""
+    """What agents notice: heartbeats on their sockets, which hold, say that the store can't be asked."""
     warm_up(stage)
     with stage.mails(2):
         stage.sleep(3, 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,10 +18,11 @@ from restante.server.push.webhook import Dispatcher
 from restante.server.push.websocket import Sessions
 from restante.server.settings import Settings
 from restante.server.store import tokens
-from restante.server.store.base import Inbox, NotFoundError, Token
+from restante.server.store.base import Inbox, NotFoundError, StoreError, Token
 from restante.server.store.store import Store
 
 REMEMBERED_S = 2.0  # a token revoked on another server is refused here after so long
+CHECK_S = 2.0  # of the 5 in which a pong is due
 TICKET_S = 30
 SCOPES = ("receive", "read", "manage")
 
@@ -88,13 +90,27 @@ class Post:
         return Caller(token.id, token.admin, token.scopes)
 
     async def stands(self, caller: Caller) -> bool:
-        """Whether the token of an open socket was not revoked since; whatever it came with, itself or a ticket."""
+        """Whether the token of an open socket was not revoked since; whatever it came with, itself or a ticket.
+
+        A store that is away says nothing about it, and shows nothing to anybody: the socket holds, and is asked about again.
+        """
         now = time.monotonic()
-        if caller.token_id and now - self._standing.get(caller.token_id, 0.0) > REMEMBERED_S:
-            if (await self.store.read(lambda tx: tokens.get(tx, caller.token_id))).revoked_at:
-                return False
+        if (
+            not caller.token_id
+            or now - self._standing.get(caller.token_id, 0.0) <= REMEMBERED_S
+            or self.hub.store_is_away
+        ):
+            return True
+        try:
+            async with asyncio.timeout(CHECK_S):
+                revoked = (await self.store.read(lambda tx: tokens.get(tx, caller.token_id))).revoked_at
+        except NotFoundError:
+            return False
+        except (StoreError, TimeoutError):
+            return True
+        if not revoked:
             self._standing[caller.token_id] = now
-        return True
+        return not revoked
 
     def forget(self, token_id: str) -> None:
         """A token was revoked."""

@@ -14,12 +14,11 @@ from restante.protocol.position import Cursor
 from restante.server.api.context import ApiError, Caller, Post
 from restante.server.api.inboxes import post_of
 from restante.server.push import sse
-from restante.server.push.websocket import Session
+from restante.server.push.websocket import TRY_AGAIN_LATER, Session
 from restante.server.store.base import Inbox, NotFoundError, StoreError
 
 router = APIRouter(tags=["signals"])
 PATH = "/v1/ws"
-TRY_AGAIN_LATER = 1013  # RFC 6455's registry
 STREAM = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
 
 

@@ -90,19 +90,26 @@ class Hub:
         for inbox_id in list(self._listeners):
             self.wake(inbox_id)
 
+    async def look(self, inbox_id: int) -> tuple[str, int, int]:
+        """(epoch, head, oldest) as the store has them; the head is remembered while somebody listens to the inbox."""
+        epoch, head, oldest = await self._store.head(inbox_id)
+        if inbox_id in self._listeners:
+            known = self._heads.get(inbox_id)
+            self._heads[inbox_id] = (epoch, max(head, known[1]) if known and known[0] == epoch else head)
+        return epoch, head, oldest
+
     async def head(self, inbox_id: int) -> tuple[str, int]:
-        """(epoch, head), remembered while somebody listens to the inbox."""
-        if inbox_id not in self._heads:
-            epoch, head, _ = await self._store.head(inbox_id)
-            if inbox_id in self._listeners:
-                self._heads[inbox_id] = (epoch, head)
-            return epoch, head
-        return self._heads[inbox_id]
+        """(epoch, head), as remembered or from the store."""
+        return self._heads.get(inbox_id) or (await self.look(inbox_id))[:2]
+
+    @property
+    def store_is_away(self) -> bool:
+        """Whether the store has not answered lately."""
+        return time.monotonic() - self._fresh_at > STALE_S
 
     def known_head(self, inbox_id: int) -> tuple[str, int] | None:
-        """For a pong: None when the store has not answered lately."""
-        stale = time.monotonic() - self._fresh_at > STALE_S
-        return None if stale else self._heads.get(inbox_id)
+        """For a heartbeat: None when the store has not answered lately."""
+        return None if self.store_is_away else self._heads.get(inbox_id)
 
     async def poll(self) -> None:
         """For as long as the server runs: what no notification told is seen here."""

@@ -29,7 +29,7 @@ async def events(
     """Until the client goes or the server drains. First bytes at once; a heartbeat without an id every `interval_s`."""
     yield f"retry: {random.randint(1000, 3000)}\n\n".encode()  # noqa: S311 - clients must not come back in step
     with hub.waiter(inbox.id) as waiter:
-        epoch, head, oldest = await store.head(inbox.id)
+        epoch, head, oldest = await hub.look(inbox.id)
         stream = Stream(inbox.address, epoch, head)
         reason = _lost(cursor, epoch, head, oldest)
         if reason:
@@ -42,13 +42,14 @@ async def events(
             async for chunk in _signals(stream, inbox.id, store, metrics):
                 yield chunk
             if not await waiter.wait(beat - time.monotonic()):
-                epoch, head = await hub.head(inbox.id)
+                known = hub.known_head(inbox.id)
+                epoch, head = known or (stream.epoch, stream.sent)
                 if epoch != stream.epoch:
                     yield _event(
                         {"reason": "epoch_changed", "head": str(Cursor(epoch, head))}, "reset", str(Cursor(epoch, head))
                     )
                     stream.epoch, stream.sent = epoch, head
-                yield _event({"epoch": epoch, "head": str(Cursor(epoch, head))}, "heartbeat")
+                yield _event({"epoch": epoch, "head": str(Cursor(epoch, head)), "stale": known is None}, "heartbeat")
                 beat += interval_s
 
 

@@ -30,6 +30,8 @@ PAGE = 100
 SEND_LIMIT_S = 10.0
 FRAMES_PER_S, BURST = 20.0, 100.0
 
+TRY_AGAIN_LATER = 1013  # RFC 6455's registry
+
 # inbox address -> the inbox, if the token may receive from it
 Find = Callable[[str], Awaitable[Inbox]]
 
@@ -51,7 +53,7 @@ def signal(stream: Stream, each: Summary) -> dict[str, Any]:
 
 
 class Session:
-    """`find` says which inboxes this socket may subscribe to; `valid` whether its token still is."""
+    """`find` says which inboxes this socket may subscribe to; `valid`, soon and without an error, whether its token still is."""
 
     __slots__ = (
         "_again", "_budget", "_find", "_flushing", "_hub", "_metrics", "_store", "_task", "_valid", "_ws",
@@ -130,14 +132,15 @@ class Session:
                 )
             except StoreError as error:
                 await self._send(frames.error("unavailable", str(error), temporary=True))
+                await self.close(TRY_AGAIN_LATER, "the store is away")
+                return
         await self._send(frames.subscribed(answers))
         self._flush_soon()
 
     async def _open(self, inbox: Inbox, cursor: Cursor | None) -> dict[str, Any]:
         self._hub.add(inbox.id, self)  # before the head is read: what comes in between wakes us
         self.streams[inbox.id] = stream = Stream(inbox.address, "", 0)
-        epoch, head, oldest = await self._store.head(inbox.id)
-        await self._hub.head(inbox.id)
+        epoch, head, oldest = await self._hub.look(inbox.id)
         reason = None
         if cursor and cursor.epoch != epoch:
             reason = "epoch_changed"

@@ -31,12 +31,14 @@ def number(subject: str) -> int:
 
 
 def watch(box: Mailbox, inbox: str) -> None:
-    up = False
+    before = {"up": False, "store_away": 0}
     while True:
         health = box.health()
-        if health.data["up"] != up:
-            up = not up
-            say("up" if up else "down", inbox=inbox, why=health.verdict)
+        now = {name: health.data[name] for name in before}
+        for name, (no, yes) in {"up": ("down", "up"), "store_away": ("back", "away")}.items():
+            if now[name] != before[name]:
+                say(yes if now[name] else no, inbox=inbox, why=health.verdict)
+        before = now
         time.sleep(LOOK_S)
 
 
