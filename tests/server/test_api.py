@@ -5,9 +5,14 @@ from __future__ import annotations
 import smtplib
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from office import INBOX, OTHER, Office
+
+from restante.server.api.context import ApiError
 
 
 def test_mail_waits_until_it_is_received_and_acknowledged(office: Office) -> None:
@@ -75,7 +80,7 @@ def test_a_batch_of_another_inbox_acknowledges_nothing_here(office: Office) -> N
     theirs = office.receive(OTHER)["batch"]
     held = office.receive()["items"][0]["receipt_handle"]
     refused = office.call("POST", f"/v1/inboxes/{INBOX}/receive", {"ack_batch": theirs})
-    assert (refused.status, refused.json["error"]["code"]) == (404, "not_found")
+    assert (refused.status, refused.json["error"]["code"]) == (400, "unknown_batch")
     assert office.ack(held, verb="nack") == ["ok"], "it is still held: nothing was acknowledged"
 
 
@@ -86,6 +91,72 @@ def test_a_guessed_or_altered_handle_is_unknown(office: Office) -> None:
     assert office.ack(altered, "A" * 48, "", inbox=INBOX) == ["unknown"] * 3
     assert office.ack(handle, inbox=OTHER) == ["unknown"]
     assert office.ack(handle) == ["ok"]
+
+
+def test_what_was_handed_out_before_history_was_rewritten_acknowledges_nothing_after_it(office: Office) -> None:
+    office.send("one")
+    before = office.receive(consumer="default")
+    office.run(office.office.post.store.new_epoch())
+    assert office.ack(before["items"][0]["receipt_handle"]) == ["unknown"]
+    refused = office.call("POST", f"/v1/inboxes/{INBOX}/receive", {"ack_batch": before["batch"]})
+    assert refused.json["error"]["code"] == "unknown_batch"
+    assert office.call("GET", f"/v1/inboxes/{INBOX}/consumers").json["items"][0]["in_flight"] == 1
+
+
+def test_an_inbox_that_is_made_again_has_no_id_and_no_handle_of_the_one_before(office: Office) -> None:
+    office.send("one")
+    before = office.receive()["items"][0]
+    assert office.call("DELETE", f"/v1/inboxes/{INBOX}?force=true").status == 200
+    assert office.call("POST", "/v1/inboxes", {"username": "support", "domain": "example.org"}).status == 201
+    office.send("two")
+    after = office.receive()["items"][0]
+    assert after["message"]["id"] != before["message"]["id"]
+    assert office.ack(before["receipt_handle"]) == ["unknown"]
+    assert office.ack(after["receipt_handle"]) == ["ok"]
+
+
+def test_a_consumer_that_is_made_again_is_not_settled_by_a_handle_of_the_one_before(office: Office) -> None:
+    office.send("one")
+
+    def handed_out() -> str:
+        office.call("POST", f"/v1/inboxes/{INBOX}/consumers", {"name": "audit", "start": "earliest"})
+        return str(office.receive(consumer="audit")["items"][0]["receipt_handle"])
+
+    before = handed_out()
+    office.call("DELETE", f"/v1/inboxes/{INBOX}/consumers/audit")
+    after = handed_out()
+    assert office.ack(before) != ["ok"]
+    assert office.ack(after) == ["ok"]
+
+
+def test_a_message_that_took_a_number_after_a_restore_has_an_id_of_its_own(office: Office) -> None:
+    office.send("one")
+    shown = office.call("GET", f"/v1/inboxes/{INBOX}/messages").json["items"][0]
+    other = f"{shown['id'][:-8]}{int(shown['id'][-8:], 16) ^ 1:08x}"
+    assert office.call("GET", f"/v1/inboxes/{INBOX}/messages/{shown['id']}").status == 200
+    missing = office.call("GET", f"/v1/inboxes/{INBOX}/messages/{other}")
+    assert (missing.status, missing.json["error"]["code"]) == (404, "not_found")
+
+
+def test_a_repeat_names_the_first_by_its_id(office: Office) -> None:
+    raw = b"From: a@example.net\r\nMessage-ID: <1@example.net>\r\nSubject: again\r\n\r\nhello\r\n"
+    with smtplib.SMTP("127.0.0.1", office.smtp_port) as smtp:
+        for _ in range(2):
+            smtp.sendmail("a@example.net", [INBOX], raw)
+    first, second = office.call("GET", f"/v1/inboxes/{INBOX}/messages").json["items"]
+    assert (first["duplicate_of"], second["duplicate_of"]) == (None, first["id"])
+
+
+def test_dead_letters_that_nobody_needs_are_settled(office: Office) -> None:
+    office.call("PATCH", f"/v1/inboxes/{INBOX}", {"attempts": 1})
+    office.send("poison", "good")
+    for item in office.receive()["items"]:
+        office.ack(item["receipt_handle"], verb="nack" if item["message"]["subject"] == "poison" else "ack")
+    assert office.call("POST", f"/v1/inboxes/{INBOX}/dead-letters/discard", {}).status == 400
+    done = office.call("POST", f"/v1/inboxes/{INBOX}/dead-letters/discard", {"since": 0})
+    assert done.json == {"discarded": 1}
+    assert office.call("GET", f"/v1/inboxes/{INBOX}/dead-letters").json["items"] == []
+    assert office.receive()["remaining"] == 0
 
 
 def test_dead_letters_are_shown_and_redriven(office: Office) -> None:
@@ -255,3 +326,73 @@ def test_a_bounce_is_automated_and_a_broken_mail_is_delivered_raw(office: Office
     bounce, broken = (item["message"] for item in office.receive()["items"])
     assert bounce["automated"]
     assert broken["parse_error"]
+
+
+CREATES = [
+    ("/v1/inboxes", {}, "inbox_id"),
+    (f"/v1/inboxes/{INBOX}/consumers", {"name": "audit"}, "name"),
+    ("/v1/webhooks", {"url": "http://192.0.2.1/hook"}, "id"),
+    ("/v1/tokens", {"name": "x", "admin": True}, "id"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "name"), CREATES)
+def test_a_create_that_comes_again_under_its_key_makes_nothing_twice(
+    office: Office, path: str, body: dict[str, Any], name: str
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(office.call, "POST", path, body, {"Idempotency-Key": "k"}) for _ in range(8)]
+    answers = [each.result() for each in asked]
+    assert {each.status for each in answers} == {201}
+    assert len({each.json[name] for each in answers}) == 1
+    shown = [each.json for each in answers if {"token", "secret"} & each.json.keys()]
+    assert len(shown) == (1 if path in {"/v1/webhooks", "/v1/tokens"} else 0), "a secret is shown once, and not kept"
+
+
+def test_a_ticket_opens_one_connection_whichever_server_it_comes_to(office: Office) -> None:
+    ticket = office.call("POST", "/v1/tickets").json["ticket"]
+    first, other = office.office.post, replace(office.office.post)
+    assert office.run(first.redeem(ticket)).admin
+    with pytest.raises(ApiError, match="used"):
+        office.run(other.redeem(ticket))
+
+
+@pytest.mark.parametrize(
+    "metadata", ['{"k": 18446744073709551616}', '{"k": "\\ud800"}', f'{{"k": {"[" * 300}1{"]" * 300}}}']
+)
+def test_metadata_that_nobody_could_be_shown_is_refused(office: Office, metadata: str) -> None:
+    refused = office.call("POST", "/v1/inboxes", f'{{"metadata": {metadata}}}'.encode())
+    assert (refused.status, refused.json["error"]["code"]) == (400, "invalid_request")
+    assert office.call("GET", "/v1/inboxes").status == 200
+
+
+def test_a_nul_in_an_address_is_refused(office: Office) -> None:
+    for path in ("/v1/inboxes/%00", "/v1/webhooks/%00", "/v1/tokens/%00"):
+        refused = office.call("DELETE", path)
+        assert (refused.status, refused.json["error"]["code"]) == (400, "invalid_request")
+
+
+def test_a_failure_has_the_shape_of_every_refusal(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("a secret of the inside")
+
+    monkeypatch.setattr(office.office.post.store, "inboxes", broken)
+    failed = office.call("GET", "/v1/inboxes")
+    assert (failed.status, failed.json["error"]["code"]) == (500, "internal")
+    assert failed.json["error"]["request_id"] == failed.headers["x-request-id"]
+    assert b"secret" not in failed.raw
+
+
+def test_the_log_says_who_was_refused_and_why(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    made = office.call("POST", "/v1/tokens", {"name": "x", "scopes": {OTHER: ["receive"]}}).json
+    with caplog.at_level("INFO", "restante.http"):
+        office.as_(made["token"]).call("POST", f"/v1/inboxes/{INBOX}/receive", {})
+    assert f"by token {made['id']}: 404 not_found, there is no inbox {INBOX}" in caplog.text
+    assert made["token"] not in caplog.text
+
+
+def test_a_recovery_is_not_cut_short_by_other_inboxes_mail(office: Office) -> None:
+    made = office.call("POST", "/v1/webhooks", {"url": "http://192.0.2.1/", "inbox_ids": [OTHER]}).json
+    office.send("theirs", "theirs", "theirs")
+    office.send("mine", to=OTHER)
+    assert office.call("POST", f"/v1/webhooks/{made['id']}/recover", {"since": 0}).json == {"recovering": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ def _looks_only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look of the server's own, still on its way when a test begins, would flush in the test's place."""
 
     async def never(_: app.PostOffice, __: float, ___: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        return
+        await asyncio.Event().wait()
 
     monkeypatch.setattr(app.PostOffice, "_every", never)
 

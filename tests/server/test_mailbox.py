@@ -219,6 +219,20 @@ def test_an_inbox_is_made_once_for_one_client_id(make: Callable[..., Mailbox]) -
     assert first["inbox_id"] == again["inbox_id"] == "crm@example.org"
 
 
+def test_a_batch_of_before_a_restore_does_not_end_a_consumer(office: Office, make: Callable[..., Mailbox]) -> None:
+    office.send("one")
+    seen = []
+    for delivery in make(push=False).consume():
+        with delivery:
+            seen.append(delivery.message.subject)
+            if len(seen) == 1:
+                office.run(office.office.post.store.new_epoch())
+                office.send("after")
+        if seen[-1] == "after":
+            break
+    assert seen[0] == "one"
+
+
 def test_dead_letters_come_again(office: Office, make: Callable[..., Mailbox]) -> None:
     box = make(nack_delay_s=0)
     office.send("dies")

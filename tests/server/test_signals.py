@@ -213,6 +213,26 @@ def test_a_socket_of_a_ticket_ends_too_when_its_token_is_revoked(office: Office)
     connect(office.as_(""), revoked, subprotocols=["restante.v1", f"restante.ticket.{ticket}"])
 
 
+def test_a_revoked_token_opens_no_stream_on_a_socket_that_stands(office: Office) -> None:
+    made = office.call("POST", "/v1/tokens", {"name": "x", "scopes": {"*": ["receive"]}}).json
+
+    async def work(ws: Connection) -> None:
+        await frame(ws, "hello")
+        await asyncio.to_thread(office.call, "DELETE", f"/v1/tokens/{made['id']}")
+        await ws.send(json.dumps({"type": "subscribe", "streams": [{"inbox": INBOX}]}))
+        assert await closed(ws) == 4800
+
+    connect(office.as_(made["token"]), work)
+
+
+def test_a_stream_ends_when_its_token_is_revoked(tmp_path: Path) -> None:
+    with serving(settings(tmp_path, heartbeat=Heartbeat(interval_s=1))) as office:
+        made = office.call("POST", "/v1/tokens", {"name": "x", "scopes": {"*": ["receive"]}}).json
+        response = stream(office.as_(made["token"]), {})
+        office.call("DELETE", f"/v1/tokens/{made['id']}")
+        assert b"signal" not in response.read(), "it ends by itself"
+
+
 def test_a_token_that_a_restore_took_away_ends_its_socket(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object) -> None:
         raise NotFoundError("there is no such token")
@@ -253,6 +273,9 @@ def test_a_client_that_does_not_read_is_dropped_and_harms_nobody(
             await asyncio.sleep(0.05)
         assert await asyncio.to_thread(dropped)
         assert len((await asyncio.to_thread(office.receive, max_messages=5))["items"]) == 5, "others are served"
+        async with asyncio.timeout(20):
+            while office.office.post.sessions.open:
+                await asyncio.sleep(0.05)
 
     connect(office, stalled)
 

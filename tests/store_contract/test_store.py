@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from scenario import POLICY, Run, mail
 
-from restante.server.store import deliver
+from restante.server.mail.scan import scan
+from restante.server.store import deliver, webhooks
 from restante.server.store.base import (
     Arrival,
     Batch,
@@ -27,6 +29,7 @@ from restante.server.store.base import (
 from restante.server.store.retention import Policy
 from restante.server.store.store import Store
 
+HOSTILE = Path(__file__).parents[1] / "hostile_mail"
 A, B = "a@example.org", "b@example.org"
 OK, EXPIRED, UNKNOWN = HandleResult.ok, HandleResult.expired, HandleResult.unknown
 
@@ -399,6 +402,75 @@ def test_settled_mail_makes_room_before_its_time_when_the_quota_is_nearly_reache
     asyncio.run(inner())
 
 
+def test_no_more_settled_mail_goes_before_its_time_than_makes_room(make_store: Callable[..., Store]) -> None:
+    async def inner() -> None:
+        store = make_store(Policy(10**9, 10_000, 10**9))
+        await store.start()
+        try:
+            inbox, _ = await store.create_inbox(InboxDraft(A))
+            for _ in range(10):
+                assert await store.ingest(mail(A, text="x" * 920)) == [Verdict.stored]
+            await store.ack(inbox.id, handles(await store.receive(inbox.id, Receive())))
+            assert await store.retain() == 1
+            assert (await store.head(inbox.id))[1:] == (10, 2)
+        finally:
+            await store.close()
+
+    asyncio.run(inner())
+
+
+def test_a_dead_letter_keeps_what_follows_it_and_one_that_is_discarded_does_not(run: Run) -> None:
+    async def work(store: Store, inbox: Inbox) -> None:
+        for _ in range(2):
+            await store.ingest(mail(A))
+        first, second = handles(await store.receive(inbox.id, Receive(attempts=1)))
+        await store.nack(inbox.id, [first], delay_s=0, reason=None, attempts=1, counted=True)
+        await store.ack(inbox.id, [second])
+        await store.retain()
+        later(store, POLICY.retention_s + 1)
+        assert await store.retain() == 0
+        assert await store.discard(inbox.id, [1], 0, 1e15) == 1
+        assert await store.ack(inbox.id, [first]) == [OK], "it is settled"
+        await store.retain()
+        later(store, POLICY.retention_s + 1)
+        assert await store.retain() == 2
+
+    run(work)
+
+
+def test_dead_letters_are_paged_by_message(run: Run) -> None:
+    async def work(store: Store, inbox: Inbox) -> None:
+        await store.create_consumer(A, "audit", "earliest")
+        for _ in range(2):
+            await store.ingest(mail(A))
+        for consumer in ("default", "audit"):
+            held = handles(await store.receive(inbox.id, Receive(consumer=consumer, attempts=1)))
+            await store.nack(inbox.id, held, delay_s=0, reason=None, attempts=1, counted=True)
+        page = await store.dead_letters(inbox.id, 0, 1)
+        assert [(each.summary.seq, each.consumer) for each in page] == [(1, "default"), (1, "audit")]
+        page = await store.dead_letters(inbox.id, 1, 1)
+        assert [(each.summary.seq, each.consumer) for each in page] == [(2, "default"), (2, "audit")]
+
+    run(work)
+
+
+def test_an_inbox_never_has_an_id_that_another_had(run: Run) -> None:
+    async def work(store: Store, inbox: Inbox) -> None:
+        other, _ = await store.create_inbox(InboxDraft(B))
+        await store.write(
+            lambda tx: webhooks.create(tx, "https://x.example", event_types=[], inboxes=[], headers={}, client_id=None)
+        )
+        await store.ingest(mail(B))
+        assert await store.write(webhooks.queue) == 1
+        await store.delete_inbox(B, force=True)
+        anew, _ = await store.create_inbox(InboxDraft(B))
+        assert anew.id > other.id
+        await store.ingest(mail(B))
+        assert await store.write(webhooks.queue) == 1, "its first mail is told too"
+
+    run(work)
+
+
 def test_an_inbox_with_mail_goes_only_by_force(run: Run) -> None:
     async def work(store: Store, inbox: Inbox) -> None:
         await store.ingest(mail(A))
@@ -526,5 +598,20 @@ def test_a_worker_that_wants_more_is_not_given_what_it_holds(run: Run) -> None:
         assert seqs(await store.receive(inbox.id, Receive(worker="w", max_messages=1))) == [1]
         assert seqs(await store.receive(inbox.id, Receive(worker="w", max_messages=1, reclaim=False))) == [2]
         assert seqs(await store.receive(inbox.id, Receive(worker="w"))) == [1, 2, 3]
+
+    run(work)
+
+
+def test_hostile_mail_is_kept_and_handed_over_byte_for_byte(run: Run) -> None:
+    corpus = [path.read_bytes() for path in sorted(HOSTILE.glob("*.eml"))]
+
+    async def work(store: Store, inbox: Inbox) -> None:
+        arrivals = [Arrival(raw, "", (A,), None, scan(raw, "")) for raw in corpus]
+        assert await asyncio.gather(*map(store.ingest, arrivals)) == [[Verdict.stored]] * len(corpus)
+        handed: list[bytes] = []
+        while batch := (await store.receive(inbox.id, Receive(max_messages=100))).deliveries:
+            raw = await store.bodies([each.summary.body_id for each in batch])
+            handed += [raw[each.summary.body_id] for each in batch]
+        assert handed == corpus
 
     run(work)

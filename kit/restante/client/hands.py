@@ -92,7 +92,13 @@ class Hands:
             "worker": settings.worker, "reclaim": not self._held, "attempt_id": attempt_id, **({"ack_batch": whole[0]} if whole else {}),
         }  # fmt: skip
         asked_at = boottime()
-        answer = self._call("POST", f"{settings.path}/receive", body, wait_s=wait_s)
+        try:
+            answer = self._call("POST", f"{settings.path}/receive", body, wait_s=wait_s)
+        except RefusedError as error:
+            if error.code != "unknown_batch":
+                raise
+            self.flush()  # each by itself: a restore has made all of them unknown, and says so of each
+            return self.receive(most, wait_s, attempt_id)
         if whole:
             self._told(whole[1])
         return self._take(answer, asked_at), answer

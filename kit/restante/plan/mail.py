@@ -11,6 +11,7 @@ from restante.spec.document import Path
 from restante.spec.model import Inboxes, Spec, Tier
 
 DAY_S = 86_400
+HELD_S = 30 * DAY_S
 MIB = 1 << 20
 SPARE = 1024  # plain requests, LMTP sessions, database, log
 ASSUMED_MEMORY = 1 << 30  # of a store host that does not say
@@ -48,7 +49,7 @@ def _inboxes(inboxes: Inboxes, values: Values) -> None:
 def _queue(spec: Spec, values: Values) -> None:
     hold = values.add("queue.hold_after", spec.outage, "s", "Mail that waits longer than the outage is put on hold, and a person is told.",
         risk="Postfix would return it to a sender whose mail we had accepted", source="guarantee G6", spec_key="outage")  # fmt: skip
-    lifetime = values.add("queue.lifetime", hold + DAY_S, "s", "The outage and a day: the hold has a day to happen in. Null-sender mail lives as long.",
+    lifetime = values.add("queue.lifetime", hold + HELD_S, "s", "The outage, and thirty days in which what is on hold can be released: after them a first 4xx returns it. Null-sender mail lives as long.",
         risk="a sender gets a bounce for our own trouble", source=f"{_POSTFIX}: maximal_queue_lifetime", spec_key="outage")  # fmt: skip
     values.add("queue.watch", 300, "s", "How often old mail is looked for.",
         risk="seldom, and the alert is late", source="guarantee G6", spec_key="outage")  # fmt: skip
@@ -58,7 +59,7 @@ def _queue(spec: Spec, values: Values) -> None:
         risk="the default of 300 s adds minutes to every hiccup", source=f"{_POSTFIX}: minimal_backoff_time", spec_key="outage")  # fmt: skip
     values.add("queue.maximal_backoff", 300, "s", "Longest time between two tries: what waits at most after an outage that nobody told us has ended.",
         risk="the default of 4000 s keeps mail for an hour after a repair", source=f"{_POSTFIX}: maximal_backoff_time", spec_key="outage")  # fmt: skip
-    values.add("mail.hop_retention", 2 * lifetime, "s", "Twice the queue's lifetime: held mail may be released as late again, and must still be known.",
+    values.add("mail.hop_retention", lifetime + DAY_S, "s", "The queue's lifetime and a day: what is released at its end must still be known.",
         risk="a mail whose 250 was lost is stored twice", source="exact dedupe by queue id", spec_key="outage")  # fmt: skip
     disk = spec.store.disk or 0
     values.add("mail.free_space_floor", max(512, disk // MIB // 20), "MiB", "5 % of the declared disk, 512 MiB at least: below it new mail is answered 452.",

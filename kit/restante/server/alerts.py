@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
 from restante.server.api.context import Post
-from restante.server.gauges import Waiting, backup_age, waiting
+from restante.server.gauges import Waiting, backup_age, mta_queue, waiting
 from restante.server.store.base import StoreError
 
 log = logging.getLogger("restante.alert")
 UNTOLD_S = 120  # twelve of the looks that the store's host takes
+UNSEEN_S = 900  # three of the looks at Postfix's queue (queue.watch)
 OLDEST_S = 900  # unacknowledged for a quarter of an hour: the nine-hour silence, found in minutes
 
 
@@ -32,12 +33,15 @@ class Watch:
         """Tell what began, and what ended."""
         now = dict([each async for each in self._conditions()])
         for key in now.keys() - self.told.keys():
-            await self._tell(key, now[key])
+            if await self._tell(key, now[key]):
+                self.told[key] = now[key]
         for key in self.told.keys() - now.keys():
-            await self._tell(key, f"over: {self.told[key]}")
-        self.told = now
+            if await self._tell(key, f"over: {self.told[key]}"):
+                del self.told[key]
 
     async def _conditions(self) -> AsyncIterator[tuple[str, str]]:
+        for waiting_there in _queue(self.post):
+            yield "mta-queue", waiting_there
         if late := self._backup():
             yield "backup", late
         try:
@@ -72,11 +76,24 @@ class Watch:
         newest = "there is none" if math.isinf(age) else f"the newest is {age / 3600:.0f} hours old"
         return f"{newest} in {where}, where a backup is due at least every {limit / 3600:.0f} hours"
 
-    async def _tell(self, key: str, text: str) -> None:
+    async def _tell(self, key: str, text: str) -> bool:
+        """Whether it was told; it is tried again at the next look when not."""
         log.warning("%s: %s", key, text)
-        if self.command:
-            process = await asyncio.create_subprocess_exec(self.command, "message", key.partition(" ")[0], text)
-            await process.wait()
+        if not self.command:
+            return True
+        process = await asyncio.create_subprocess_exec(self.command, "message", key.partition(" ")[0], text)
+        return await process.wait() == 0
+
+
+def _queue(post: Post) -> Iterator[str]:
+    """Postfix's, as restante-queue.service saw it last."""
+    if not (found := mta_queue(post)):
+        return
+    if (ago := time.time() - found["at"]) > UNSEEN_S:
+        yield f"nobody has looked at Postfix's queue for {ago / 60:.0f} minutes; look at restante-queue.timer"
+    elif found["oldest_at"] and (oldest := time.time() - found["oldest_at"]) > OLDEST_S:
+        waiting = sum(found["queues"].values())
+        yield f"{waiting} mails wait in Postfix's queue, the oldest for {oldest / 60:.0f} minutes"
 
 
 def _judge(row: Waiting) -> Iterator[tuple[str, str]]:

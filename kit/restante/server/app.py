@@ -7,11 +7,12 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from restante import systemd
 from restante.errors import InputError, RestanteError
@@ -24,7 +25,7 @@ from restante.server.lmtp.server import LmtpServer
 from restante.server.metrics import Metrics
 from restante.server.push.hub import Hub
 from restante.server.push.webhook import Dispatcher
-from restante.server.push.websocket import Sessions
+from restante.server.push.websocket import ABORT, Sessions
 from restante.server.recipients import Recipients
 from restante.server.settings import Settings
 from restante.server.store.base import Arrival, ConflictError, InboxDraft, StoreError, Verdict
@@ -101,7 +102,7 @@ class PostOffice:
             await self._listening()
             self.post.ready = True
             systemd.notify("READY=1\nSTATUS=serving")
-            await self._stop.wait()
+            await self._until_stopped(tasks)
             systemd.notify("STOPPING=1")
             await self._drain()
         finally:
@@ -110,6 +111,15 @@ class PostOffice:
             await asyncio.gather(*tasks, return_exceptions=True)
             with contextlib.suppress(StoreError, AttributeError):
                 await self.post.store.close()
+
+    async def _until_stopped(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        """Or until a part ends that nobody would miss: then the whole ends with its error, and systemd starts it anew."""
+        stopped = asyncio.ensure_future(self._stop.wait())
+        done, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        for task in done - {stopped}:
+            await task
+            raise RuntimeError(f"{task.get_coro()!r} ended before it was to stop")
 
     def stop(self) -> None:
         self._stop.set()
@@ -254,6 +264,14 @@ class PostOffice:
         await asyncio.wait(self._serving, timeout=FIRST_REQUEST_S + REQUESTS_S + 1)
 
 
+class _Socket(WebSocketsSansIOProtocol):
+    """It can be dropped: a client that reads nothing would be waited for, with all that was sent to it, for ever."""
+
+    async def run_asgi(self) -> None:
+        cast("dict[str, Any]", self.scope)[ABORT] = self.transport.abort
+        await super().run_asgi()
+
+
 class _Server(uvicorn.Server):
     """Signals are the post office's, which drains before it stops."""
 
@@ -282,8 +300,10 @@ def _shown(settings: Settings) -> Shown:
 def _server(app: Any, settings: Settings, shown: Shown | None) -> uvicorn.Server:
     return _Server(
         uvicorn.Config(
-            app, ws="websockets-sansio", ws_ping_interval=None, ws_per_message_deflate=False, ws_max_size=64 << 10, lifespan="off",
-            log_config=None, access_log=False, timeout_keep_alive=settings.http.keepalive_timeout_s, proxy_headers=False,
+            app, ws=_Socket, ws_ping_interval=None, ws_per_message_deflate=False, ws_max_size=64 << 10, lifespan="off",
+            # Its own lines would show what stands in a socket's query.
+            log_config=None, log_level="warning", access_log=False,
+            timeout_keep_alive=settings.http.keepalive_timeout_s, proxy_headers=False,
             ssl_context_factory=(lambda *_: shown.context) if shown else None,
             server_header=False, timeout_graceful_shutdown=REQUESTS_S, h11_max_incomplete_event_size=64 << 10, backlog=4096,
         )

@@ -9,9 +9,10 @@ import ssl
 import time
 from asyncio.subprocess import DEVNULL, PIPE
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from restante.server.backup import folder
 from restante.server.store.base import StoreError
@@ -41,19 +42,25 @@ def waiting(tx: Tx) -> list[Waiting]:
     return found
 
 
-def mta(post: Post) -> None:
-    """What the kit's queue-watch saw last; nothing where there is no Postfix."""
+def mta_queue(post: Post) -> Mapping[str, Any] | None:
+    """What restante-queue.service saw last (templates/queue): at, oldest_at, queues; nothing where there is no Postfix."""
     recipients = post.settings.postfix.recipients
     try:
-        found = json.loads(recipients.with_name("queue.json").read_text()) if recipients else None
+        found: Mapping[str, Any] | None = (
+            json.loads(recipients.with_name("queue.json").read_text()) if recipients else None
+        )
     except (OSError, ValueError):
-        return
-    if found:
+        return None
+    return found
+
+
+def mta(post: Post) -> None:
+    if found := mta_queue(post):
         post.metrics.mta_deferred.clear()
         for name, number in found["queues"].items():
             post.metrics.mta_deferred.labels(name).set(number)
         oldest = found["oldest_at"]
-        post.metrics.mta_oldest.set(max(0.0, found["at"] - oldest) if oldest else 0)
+        post.metrics.mta_oldest.set(max(0.0, time.time() - oldest) if oldest else 0)
 
 
 def backup_age(post: Post) -> float:
@@ -91,6 +98,7 @@ async def observe(post: Post) -> None:
     counters: Counter[str] = Counter()
     for session in post.sessions.open:
         counters.update(session.counters)
+    metrics.agents.clear()
     for name, value in counters.items():
         metrics.agents.labels(name).set(value)
     try:

@@ -26,7 +26,7 @@ def test_without_post_hosts_nothing_of_mail_is_derived() -> None:
 def test_the_queue_outlives_the_outage_and_the_memory_of_hops_the_queue() -> None:
     found = plan({**POST, "outage": "10d"}).values
     days = {key: found[key].value / 86_400 for key in ("queue.hold_after", "queue.lifetime", "mail.hop_retention")}
-    assert days == {"queue.hold_after": 10, "queue.lifetime": 11, "mail.hop_retention": 22}
+    assert days == {"queue.hold_after": 10, "queue.lifetime": 40, "mail.hop_retention": 41}
 
 
 def test_one_host_keeps_its_http_to_itself() -> None:

@@ -25,19 +25,28 @@ _GONE = re.compile(r"(?P<id>[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,}): removed")
 
 @dataclass
 class Mta:
-    """What Postfix's log and queue say, by queue id: recipients taken, recipients handed over, whether it was removed."""
+    """What Postfix's log and queue say, by queue id: recipients taken, recipients handed over, whether it was removed.
+
+    `too_old` counts mails that nobody could know any more.
+    """
 
     taken: dict[str, int] = field(default_factory=dict)
     sent: dict[str, set[str]] = field(default_factory=dict)
     removed: set[str] = field(default_factory=set)
     queued: set[str] = field(default_factory=set)
+    too_old: int = 0
 
 
-def read_log(lines: Iterable[str]) -> Mta:
-    """Only transactions that the log shows from their start are judged."""
+def read_log(lines: Iterable[str], since: float = 0.0) -> Mta:
+    """Lines as `journalctl -o short-unix` has them. Only transactions that the log shows from their start, which was at `since` or
+    later, are judged.
+    """
     found = Mta()
     for line in lines:
         if match := _TAKEN.search(line):
+            if float(line.partition(" ")[0]) < since:
+                found.too_old += 1
+                continue
             found.taken.setdefault(match["id"], int(match["nrcpt"]))
         elif match := _DELIVERY.search(line):
             if match["status"] == "sent":
@@ -71,35 +80,49 @@ def command(client: Client, since: str, as_json: bool) -> None:
     Exit status 1 if anything is unexplained.
     """
     totals = client.call("GET", path("ledger"))
-    mta = _postfix(since)
+    mta = _postfix(since, totals["known_since"])
     lost = list(unexplained(mta, _unknown(client, mta)))
     found = {
         "received": sum(mta.taken.values()) if mta.taken else None, "deferred_at_mta": len(mta.queued), "stored": totals["stored"],
         "ready": totals["ready"], "leased": totals["leased"], "acked": totals["acked"], "dead": totals["dead"], "unexplained": len(lost),
     }  # fmt: skip
     show(
-        {**found, "unexplained_mails": lost},
+        {**found, "unexplained_mails": lost, "left_out": mta.too_old},
         as_json,
-        lambda _: [*(f"{name:<16} {'-' if value is None else value}" for name, value in found.items()), *lost],
+        lambda _: [
+            *(f"{name:<16} {'-' if value is None else value}" for name, value in found.items()),
+            *_left_out(mta),
+            *lost,
+        ],
     )
     raise click.exceptions.Exit(1 if lost else 0)
 
 
-def _postfix(since: str) -> Mta:
+def _left_out(mta: Mta) -> list[str]:
+    return [f"left out: {mta.too_old} mails, taken before the post office's memory of queue ids"] if mta.too_old else []
+
+
+def _postfix(since: str, known_since: float) -> Mta:
+    """The log is read before the queue, for what is judged, and after it: a mail may go from one to the other meanwhile."""
     if not shutil.which("postqueue"):
         return Mta()
+    first = read_log(_log(since), known_since)
+    queue = subprocess.run(["postqueue", "-j"], capture_output=True, text=True, check=False)
+    entries: list[Any] = [json.loads(line) for line in queue.stdout.splitlines() if line.startswith("{")]
+    found = read_log(_log(since), known_since)
+    found.taken, found.queued = first.taken, {entry["queue_id"] for entry in entries}
+    return found
+
+
+def _log(since: str) -> list[str]:
     programs = [word for name in ("qmgr", "lmtp", "pipe", "error") for word in ("-t", f"postfix/{name}")]
     log = subprocess.run(
-        ["journalctl", "--no-pager", "-o", "cat", "--since", since, *programs],
+        ["journalctl", "--no-pager", "-o", "short-unix", "--since", since, *programs],
         capture_output=True, text=True, errors="replace", check=False,
     )  # fmt: skip
     if log.returncode:
         raise FoundError(f"Postfix's log could not be read: {log.stderr.strip()}; run this as root")
-    found = read_log(log.stdout.splitlines())
-    queue = subprocess.run(["postqueue", "-j"], capture_output=True, text=True, check=False)
-    entries: list[Any] = [json.loads(line) for line in queue.stdout.splitlines() if line.startswith("{")]
-    found.queued = {entry["queue_id"] for entry in entries}
-    return found
+    return log.stdout.splitlines()
 
 
 def _unknown(client: Client, mta: Mta) -> set[str]:

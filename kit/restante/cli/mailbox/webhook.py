@@ -66,23 +66,29 @@ def test(client: Client, webhook: str, as_json: bool) -> None:
 
 @command.command()
 @click.argument("webhook")
+@json_option
 @connected
-def pause(client: Client, webhook: str) -> None:
+def pause(client: Client, webhook: str, as_json: bool) -> None:
     """Stop telling it; its mail waits in the inbox as ever."""
-    client.call("PATCH", path("webhooks", webhook), {"state": "paused"})
+    found = client.call("PATCH", path("webhooks", webhook), {"state": "paused"})
+    show(found, as_json, lambda _: [f"{webhook} is paused"])
 
 
 @command.command()
 @click.argument("webhook")
+@json_option
 @connected
-def resume(client: Client, webhook: str) -> None:
+def resume(client: Client, webhook: str, as_json: bool) -> None:
     """Tell it again, what had failed included."""
-    client.call("PATCH", path("webhooks", webhook), {"state": "active"})
+    found = client.call("PATCH", path("webhooks", webhook), {"state": "active"})
+    show(found, as_json, lambda _: [f"{webhook} is active"])
 
 
 @command.command()
 @click.argument("webhook")
+@json_option
 @connected
-def delete(client: Client, webhook: str) -> None:
+def delete(client: Client, webhook: str, as_json: bool) -> None:
     """Forget it."""
-    client.call("DELETE", path("webhooks", webhook))
+    found = client.call("DELETE", path("webhooks", webhook))
+    show(found, as_json, lambda _: [f"{webhook} is deleted"])

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from starlette.requests import HTTPConnection
@@ -17,13 +18,15 @@ from restante.server.push.hub import Hub
 from restante.server.push.webhook import Dispatcher
 from restante.server.push.websocket import Sessions
 from restante.server.settings import Settings
-from restante.server.store import tokens
+from restante.server.store import idempotency, tokens
 from restante.server.store.base import Inbox, NotFoundError, StoreError, Token
 from restante.server.store.store import Store
 
 REMEMBERED_S = 2.0  # a token revoked on another server is refused here after so long
 CHECK_S = 2.0  # of the 5 in which a pong is due
 TICKET_S = 30
+TICKET = "ticket"  # in the place of a token's id: what was used once
+CALLER = "restante.caller"  # in the scope of a request: who asks, for the log
 SCOPES = ("receive", "read", "manage")
 
 
@@ -62,16 +65,18 @@ class Post:
     ready: bool = False
     _known: dict[str, tuple[float, Token]] = field(default_factory=dict)
     _standing: dict[str, float] = field(default_factory=dict)
-    _tickets: dict[str, float] = field(default_factory=dict)
 
     async def caller(self, connection: HTTPConnection) -> Caller:
         """Raises ApiError 401. The token is read from the header only: an address bar and a log keep what is in a URL."""
         if connection.scope.get("restante.admin"):
+            connection.scope[CALLER] = "root on this host"
             return Caller("", admin=True)
         scheme, _, text = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not text:
             raise ApiError(401, "unauthorized", "a token is needed: Authorization: Bearer TOKEN")
-        return await self.bearer(text.strip())
+        found = await self.bearer(text.strip())
+        connection.scope[CALLER] = f"token {found.token_id}"
+        return found
 
     async def bearer(self, text: str) -> Caller:
         now = time.monotonic()
@@ -136,13 +141,14 @@ class Post:
         return self.signer.ticket(caller.token_id or "0", expires), expires
 
     async def redeem(self, ticket: str) -> Caller:
-        """Raises ApiError 401. A ticket opens one connection, within 30 s."""
-        now = time.time()
-        self._tickets = {text: end for text, end in self._tickets.items() if end > now}
+        """Raises ApiError 401. A ticket opens one connection, within 30 s, whichever server it comes to."""
         found = self.signer.read_ticket(ticket)
-        if not found or found[1] < now or ticket in self._tickets:
+        if (
+            not found
+            or found[1] < time.time()
+            or not await self.store.write(partial(idempotency.claim, TICKET, ticket))
+        ):
             raise ApiError(401, "unauthorized", "this ticket is wrong, used or older than 30 s; get another")
-        self._tickets[ticket] = found[1]
         token = next((each for each in await self.store.tokens() if each.id == found[0] and not each.revoked_at), None)
         if token is None:
             raise ApiError(401, "unauthorized", "the token behind this ticket was revoked")

@@ -59,10 +59,12 @@ async def _something(
 def _wanted(post: Post, owner: Inbox, body: Receive) -> base.Receive:
     acknowledge = None
     if body.ack_batch:
-        acknowledge = post.signer.read_batch(body.ack_batch)
+        acknowledge = post.signer.read_batch(body.ack_batch, owner.epoch)
         if acknowledge is None:
             raise ApiError(
-                400, "unknown_batch", "ack_batch is not a batch of ours; give `batch` back as it was received"
+                400,
+                "unknown_batch",
+                "ack_batch is not a batch of ours, or of before a restore; give `batch` back as it was received",
             )
     return base.Receive(
         body.consumer, body.max_messages, body.visibility_timeout or owner.lease_s or post.settings.inboxes.lease_s,
@@ -80,14 +82,14 @@ async def _shown(post: Post, owner: Inbox, batch: Batch) -> dict[str, Any]:
     leases = [each.lease for each in batch.deliveries]
     items = [
         {
-            "receipt_handle": post.signer.handle(Handle(batch.consumer_id, each.summary.seq, each.lease)),
+            "receipt_handle": post.signer.handle(Handle(batch.consumer_id, each.summary.seq, each.lease), owner.epoch),
             "attempt": each.attempt, "first_received_at": each.first_received_at, "lease_expires_at": each.lease_expires_at,
             "message": message,
         }
         for each, message in zip(batch.deliveries, shown, strict=True)
     ]  # fmt: skip
     return {
-        "batch": post.signer.batch(batch.consumer_id, min(leases), max(leases)) if leases else None, "items": items,
+        "batch": post.signer.batch(batch.consumer_id, min(leases), max(leases), owner.epoch) if leases else None, "items": items,
         "cursor": str(Cursor(owner.epoch, batch.frontier)), "head": str(Cursor(owner.epoch, batch.head)),
         "has_more": batch.remaining > 0, "remaining": batch.remaining, "next_ready_in_s": _next_ready_in(post, batch),
     }  # fmt: skip
@@ -98,8 +100,8 @@ def _next_ready_in(post: Post, batch: Batch) -> float | None:
     return None if batch.next_ready_at is None else max(0.0, batch.next_ready_at - post.store.clock.now())
 
 
-def _handles(post: Post, texts: Sequence[str]) -> list[Handle | None]:
-    return [post.signer.read_handle(text) for text in texts]
+def _handles(post: Post, owner: Inbox, texts: Sequence[str]) -> list[Handle | None]:
+    return [post.signer.read_handle(text, owner.epoch) for text in texts]
 
 
 def _results(
@@ -118,7 +120,7 @@ async def ack(request: Request, inbox: str, body: Ack) -> Response:
     """Settle. `ok` again for what is settled; a stale handle never settles somebody else's lease."""
     post = post_of(request)
     owner = await post.inbox(await post.caller(request), inbox, "receive")
-    read = _handles(post, body.receipt_handles)
+    read = _handles(post, owner, body.receipt_handles)
     return _results(
         post, "ack", body.receipt_handles, read, await post.store.ack(owner.id, [each for each in read if each])
     )
@@ -129,7 +131,7 @@ async def nack(request: Request, inbox: str, body: Nack) -> Response:
     """Give back, at once or after a delay; after the last attempt it becomes a dead letter."""
     post = post_of(request)
     owner = await post.inbox(await post.caller(request), inbox, "receive")
-    read = _handles(post, body.receipt_handles)
+    read = _handles(post, owner, body.receipt_handles)
     known = await post.store.nack(
         owner.id, [each for each in read if each], delay_s=body.delay_seconds, reason=body.reason,
         attempts=owner.attempts or post.settings.inboxes.attempts, counted=body.count_attempt,
@@ -143,7 +145,7 @@ async def extend(request: Request, inbox: str, body: Extend) -> Response:
     """A new lease from now."""
     post = post_of(request)
     owner = await post.inbox(await post.caller(request), inbox, "receive")
-    read = _handles(post, body.receipt_handles)
+    read = _handles(post, owner, body.receipt_handles)
     known = await post.store.extend(owner.id, [each for each in read if each], body.visibility_timeout)
     return _results(post, "extend", body.receipt_handles, read, known)
 
@@ -158,7 +160,8 @@ async def dead_letters(
     post = post_of(request)
     owner = await post.inbox(await post.caller(request), inbox, "read")
     found = await post.store.dead_letters(owner.id, views.position(owner, cursor), limit)
-    following = str(Cursor(owner.epoch, found[-1].summary.seq)) if len(found) == limit else None
+    full = len({each.summary.seq for each in found}) == limit
+    following = str(Cursor(owner.epoch, found[-1].summary.seq)) if full else None
     return answer({"items": [views.dead_letter(each, owner) for each in found], "next_cursor": following})
 
 
@@ -167,10 +170,23 @@ async def redrive(request: Request, inbox: str, body: Redrive) -> Response:
     """Make dead letters ready again: those named, or those received in a time range. Attempts are counted anew."""
     post = post_of(request)
     owner = await post.inbox(await post.caller(request), inbox, "manage")
+    redriven = await post.store.redrive(owner.id, *_range(owner, body))
+    post.hub.wake(owner.id)
+    return answer({"redriven": redriven})
+
+
+@router.post("/v1/inboxes/{inbox}/dead-letters/discard")
+async def discard(request: Request, inbox: str, body: Redrive) -> Response:
+    """Settle dead letters that nobody needs: those named, or those received in a time range. What follows them may go in its time."""
+    post = post_of(request)
+    owner = await post.inbox(await post.caller(request), inbox, "manage")
+    return answer({"discarded": await post.store.discard(owner.id, *_range(owner, body))})
+
+
+def _range(owner: Inbox, body: Redrive) -> tuple[list[int] | None, float, float]:
+    """Numbers of messages, or None for all of a time range."""
     if body.ids is None and body.since is None and body.until is None:
         raise ApiError(400, "invalid_request", "say which: ids, or since and until")
     named = [read_message_id(text) for text in body.ids] if body.ids is not None else None
     seqs = None if named is None else [each[1] for each in named if each and each[0] == owner.id]
-    redriven = await post.store.redrive(owner.id, seqs, body.since or 0.0, body.until or 1e15)
-    post.hub.wake(owner.id)
-    return answer({"redriven": redriven})
+    return seqs, body.since or 0.0, body.until or 1e15

@@ -15,11 +15,12 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from restante.server.api.context import ApiError
+from restante.server.api.context import CALLER, ApiError
 from restante.server.metrics import Metrics
 from restante.server.store.base import ConflictError, NotFoundError, StoreError, TooOldError
 
 log = logging.getLogger("restante.http")
+FAILED = "the server failed; its log has the request id"
 BODY_LIMIT = 1 << 20
 DISCARD_LIMIT = 16 << 20
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
@@ -48,6 +49,7 @@ def install(app: FastAPI) -> None:
     handler(ConflictError, 409, "conflict")
     handler(TooOldError, 410, "cursor_too_old")
     handler(StoreError, 503, "unavailable")
+    app.add_exception_handler(Exception, _failed)
     app.add_exception_handler(ApiError, _api)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(AnyHTTPException, _http)
@@ -55,15 +57,10 @@ def install(app: FastAPI) -> None:
 
 def _refuse(request: Request, status: int, code: str, message: str, details: Any = None) -> Response:
     request_id = request.scope.get("restante.request_id", "")
-    if status >= 400:
-        log.info(
-            "%s %s %s %s: %s",
-            request_id,
-            request.method,
-            request.scope.get("route_path", request.url.path),
-            status,
-            code,
-        )
+    who = request.scope.get(CALLER) or request.headers.get("x-forwarded-for") or "no token"
+    log.info(
+        "%s %s %s by %s: %s %s, %s", request_id, request.method, request.url.path, who, status, code, message[:300]
+    )
     return refusal(request_id, status, code, message, details)
 
 
@@ -85,6 +82,11 @@ async def _http(request: Request, error: Exception) -> Response:
     return _refuse(request, error.status_code, code, str(error.detail))
 
 
+async def _failed(request: Request, _: Exception) -> Response:
+    """Starlette raises the error again once this is answered: the guard logs it."""
+    return refusal(request.scope.get("restante.request_id", ""), 500, "internal", FAILED)
+
+
 class Guard:
     """Around all routes: a request id, a bound on bodies, a count, and the last catch."""
 
@@ -99,11 +101,14 @@ class Guard:
         request_id = given.decode() if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope["restante.request_id"] = request_id
         answered = _Answered(send, request_id, self.metrics)
+        if "\0" in scope["path"]:  # no name has one, and PostgreSQL takes none
+            await answered.refuse(scope, receive, 400, "invalid_request", "an address has no NUL in it")
+            return
         try:
             await self.app(scope, _Bounded(receive), answered)
         except Exception:
             log.exception("%s %s %s failed", request_id, scope["method"], scope["path"])
-            await answered.refuse(scope, receive, 500, "internal", "the server failed; its log has the request id")
+            await answered.refuse(scope, receive, 500, "internal", FAILED)
 
 
 class _Bounded:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from typing import Annotated, Any
 
-import orjson
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from restante.server.api import views
-from restante.server.api.context import ApiError, Caller, Post
+from restante.server.api.context import ApiError, Post
 from restante.server.api.errors import answer
+from restante.server.api.once import IdempotencyKey, once
 from restante.server.api.schemas import ConsumerCreate, InboxCreate, InboxUpdate, Seek
+from restante.server.store import inboxes
 from restante.server.store.base import InboxDraft, NotFoundError
 from restante.server.store.tx import Tx
 
@@ -27,9 +27,7 @@ def post_of(request: Request) -> Post:
 
 
 @router.post("/v1/inboxes", status_code=201)
-async def create_inbox(
-    request: Request, body: InboxCreate, idempotency_key: Annotated[str | None, Header(max_length=200)] = None
-) -> Response:
+async def create_inbox(request: Request, body: InboxCreate, idempotency_key: IdempotencyKey = None) -> Response:
     """Create an inbox; the same `client_id` again answers 200 with the one that is there."""
     post = post_of(request)
     caller = await post.caller(request)
@@ -45,40 +43,13 @@ async def create_inbox(
     if not caller.may(address, "manage"):
         raise ApiError(403, "forbidden", f"this token may not manage {address}")
 
-    async def work() -> tuple[int, Any]:
-        draft = InboxDraft(address, **body.model_dump(exclude={"username", "domain"}))
-        inbox, new = await post.store.create_inbox(draft)
+    draft = InboxDraft(address, **body.model_dump(exclude={"username", "domain"}))
+
+    def work(tx: Tx) -> tuple[int, Any]:
+        inbox, new = inboxes.create(tx, draft)
         return (201 if new else 200), views.inbox(inbox, post.settings)
 
     return await once(post, caller, idempotency_key, body.model_dump_json(), work)
-
-
-async def once(post: Post, caller: Caller, key: str | None, said: str, work: Any) -> Response:
-    """`work` once for an Idempotency-Key: the same request again gets the first answer, another one is refused."""
-    digest = hashlib.sha256(said.encode()).digest()
-    if key:
-        row = await post.store.read(lambda tx: tx.one("idempotent", token_id=caller.token_id, key=key))
-        if row:
-            if bytes(row[0]) != digest:
-                raise ApiError(422, "idempotency_key_reused", "this Idempotency-Key came with another request before")
-            return Response(row[2], row[1], media_type="application/json")
-    status, content = await work()
-    if key:
-        text = orjson.dumps(content).decode()
-
-        def keep(tx: Tx) -> int:
-            return tx.run(
-                "insert_idempotent",
-                key=key,
-                token_id=caller.token_id,
-                request=digest,
-                status=status,
-                response=text,
-                now=tx.now,
-            )
-
-        await post.store.write(keep)
-    return answer(content, status)
 
 
 @router.get("/v1/inboxes")
@@ -131,12 +102,19 @@ async def list_consumers(request: Request, inbox: str) -> Response:
 
 
 @router.post("/v1/inboxes/{inbox}/consumers", status_code=201)
-async def create_consumer(request: Request, inbox: str, body: ConsumerCreate) -> Response:
+async def create_consumer(
+    request: Request, inbox: str, body: ConsumerCreate, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Another consumer of the inbox gets all of its mail, independently. Retention waits for it."""
     post = post_of(request)
-    found = await post.inbox(await post.caller(request), inbox, "manage")
-    made = await post.store.create_consumer(found.address, body.name, views.position(found, body.start))
-    return answer(views.consumer(made, found), 201)
+    caller = await post.caller(request)
+    found = await post.inbox(caller, inbox, "manage")
+
+    def work(tx: Tx) -> tuple[int, Any]:
+        made = inboxes.create_consumer(tx, found.address, body.name, views.position(found, body.start))
+        return 201, views.consumer(made, found)
+
+    return await once(post, caller, idempotency_key, f"{found.address} {body.model_dump_json()}", work)
 
 
 @router.post("/v1/inboxes/{inbox}/consumers/{name}/seek")

@@ -12,7 +12,7 @@ from restante.protocol.position import Cursor
 from restante.server.api import views
 from restante.server.api.errors import answer
 from restante.server.api.inboxes import post_of
-from restante.server.handles import read_message_id
+from restante.server.handles import message_id, read_message_id
 from restante.server.mail.view import attachment
 from restante.server.store.base import Inbox, NotFoundError, Summary
 
@@ -63,6 +63,10 @@ async def _message(request: Request, inbox: str, number: str) -> tuple[Inbox, Su
     if not named or named[0] != owner.id or named[1] >= 1 << 62:
         raise NotFoundError(f"there is no message {number[:60]} in {owner.address}")
     found = await post.store.message(owner.id, named[1])
+    if message_id(owner.id, found.seq, found.received_at) != number:
+        raise NotFoundError(
+            f"the message {number[:60]} is not in {owner.address} any more: a restore has put another in its place"
+        )
     return owner, found, (await post.store.bodies([found.body_id]))[found.body_id]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 LONGEST_LEASE_S = 43_200
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -16,7 +17,17 @@ LocalPart = Annotated[
 ]
 Seconds = Annotated[float, Field(ge=0, le=LONGEST_LEASE_S, allow_inf_nan=False)]
 Handles = Annotated[list[Annotated[str, StringConstraints(max_length=100)]], Field(min_length=1, max_length=1000)]
+Url = Annotated[str, StringConstraints(max_length=2000, pattern=r"^https?://[^\x00-\x20\x7f]+$")]
 Scope = Literal["receive", "read", "manage"]
+
+
+def _shown(content: dict[str, Any]) -> dict[str, Any]:
+    """What cannot be answered is not taken: numbers above 64 bits, halves of a character, 255 levels."""
+    try:
+        orjson.dumps(content)
+    except (orjson.JSONEncodeError, RecursionError) as error:
+        raise ValueError(f"it can't be kept as JSON: {error}") from None
+    return content
 
 
 class Request(BaseModel):
@@ -25,7 +36,7 @@ class Request(BaseModel):
 
 class Policy(Request):
     display_name: Short | None = None
-    metadata: dict[Short, Any] = Field(default_factory=dict, max_length=50)
+    metadata: Annotated[dict[Short, Any], AfterValidator(_shown)] = Field(default_factory=dict, max_length=50)
     lease_s: Annotated[int, Field(ge=1, le=LONGEST_LEASE_S)] | None = None
     """Default lease of a receive."""
     attempts: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -107,7 +118,7 @@ class TokenCreate(Request):
 
 
 class WebhookCreate(Request):
-    url: Annotated[str, StringConstraints(max_length=2000, pattern=r"^https?://")]
+    url: Url
     event_types: Annotated[list[Literal["message.received"]], Field(min_length=1, max_length=10)] = ["message.received"]
     inbox_ids: Annotated[list[Annotated[str, StringConstraints(max_length=320)]], Field(max_length=1000)] = Field(
         default_factory=list
@@ -120,7 +131,7 @@ class WebhookCreate(Request):
 
 
 class WebhookUpdate(Request):
-    url: Annotated[str, StringConstraints(max_length=2000, pattern=r"^https?://")] | None = None
+    url: Url | None = None
     inbox_ids: Annotated[list[Annotated[str, StringConstraints(max_length=320)]], Field(max_length=1000)] | None = None
     headers: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")], Short] | None = Field(
         None, max_length=20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from restante.server.push import sse
 from restante.server.push.websocket import TRY_AGAIN_LATER, Session
 from restante.server.store.base import Inbox, NotFoundError, StoreError
 
+log = logging.getLogger("restante.http")
 router = APIRouter(tags=["signals"])
 PATH = "/v1/ws"
 STREAM = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
@@ -28,6 +30,7 @@ async def websocket(ws: WebSocket, post: Post) -> None:
     try:
         caller = await _caller(post, ws, offered)
     except ApiError as error:
+        log.info("a socket for %s is refused: %s", _peer(ws), error)
         # Accepted first: a browser and many libraries show nothing of a handshake that was refused.
         await ws.accept(protocol)
         await ws.close(Close.UNAUTHORIZED, str(error)[:120])
@@ -48,6 +51,11 @@ async def websocket(ws: WebSocket, post: Post) -> None:
         return await post.stands(caller)
 
     await post.sessions.serve(Session(ws, post.store, post.hub, post.metrics, find, valid))
+
+
+def _peer(ws: WebSocket) -> str:
+    """As the edge says whom it speaks for, else who connected."""
+    return ws.headers.get("x-forwarded-for") or (ws.client.host if ws.client else "this host")
 
 
 async def _caller(post: Post, ws: WebSocket, offered: list[str]) -> Caller:
@@ -74,7 +82,11 @@ async def stream(
         cursor = Cursor.parse(text) if (text := last_event_id or last) else None
     except ValueError as error:
         raise ApiError(400, "invalid_cursor", str(error)) from None
+
+    async def valid() -> bool:
+        return await post.stands(caller)
+
     source: AsyncIterator[bytes] = sse.events(
-        owner, cursor, post.store, post.hub, post.metrics, post.settings.heartbeat.interval_s
+        owner, cursor, post.store, post.hub, post.metrics, post.settings.heartbeat.interval_s, valid
     )
     return StreamingResponse(source, media_type="text/event-stream", headers=STREAM)

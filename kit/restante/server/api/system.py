@@ -66,7 +66,7 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/v1/ledger")
 async def ledger(request: Request) -> Response:
-    """Where every stored message is, summed over all inboxes and consumers."""
+    """Where every stored message is, summed over all inboxes and consumers. Queue ids are known from `known_since` on."""
     post = post_of(request)
     await admin(post, request)
     totals = await post.store.totals()
@@ -75,6 +75,7 @@ async def ledger(request: Request) -> Response:
     return answer({
         "stored": totals["stored"], "kept": totals["kept"], "offered": totals["offered"], "ready": ready, "leased": totals["leased"],
         "acked": acked, "dead": totals["dead"],
+        "known_since": post.store.clock.now() - post.settings.inboxes.hop_retention_s,
     })  # fmt: skip
 
 

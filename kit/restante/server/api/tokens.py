@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -9,7 +11,10 @@ from restante.server.api import views
 from restante.server.api.context import ApiError, Caller, Post
 from restante.server.api.errors import answer
 from restante.server.api.inboxes import post_of
+from restante.server.api.once import IdempotencyKey, once
 from restante.server.api.schemas import TokenCreate
+from restante.server.store import tokens
+from restante.server.store.tx import Tx
 
 router = APIRouter(tags=["tokens"])
 
@@ -23,10 +28,10 @@ async def admin(post: Post, request: Request) -> Caller:
 
 
 @router.post("/v1/tokens", status_code=201)
-async def create_token(request: Request, body: TokenCreate) -> Response:
-    """The answer is the only place where the token is ever shown."""
+async def create_token(request: Request, body: TokenCreate, idempotency_key: IdempotencyKey = None) -> Response:
+    """The first answer is the only place where the token is ever shown."""
     post = post_of(request)
-    await admin(post, request)
+    caller = await admin(post, request)
     if not body.admin and not body.scopes:
         raise ApiError(
             400,
@@ -34,8 +39,15 @@ async def create_token(request: Request, body: TokenCreate) -> Response:
             'this token could do nothing; give scopes, as in {"support@example.org": ["receive"]}',
         )
     scopes = {address.lower(): list(names) for address, names in body.scopes.items()}
-    text, made = await post.store.add_token(body.name, admin=body.admin, scopes=scopes)
-    return answer({**views.token(made), "token": text}, 201, {"Cache-Control": "no-store"})
+    token_id, text, digest = tokens.mint()
+
+    def work(tx: Tx) -> tuple[int, Any]:
+        made = tokens.add(tx, token_id, digest, body.name, admin=body.admin, scopes=scopes)
+        return 201, {**views.token(made), "token": text}
+
+    answered = await once(post, caller, idempotency_key, body.model_dump_json(), work, hidden="token")
+    answered.headers["Cache-Control"] = "no-store"
+    return answered
 
 
 @router.get("/v1/tokens")

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 from restante.protocol.position import Cursor
 from restante.server.api.context import ApiError
 from restante.server.handles import message_id
+from restante.server.mail.scan import LARGE
 from restante.server.mail.view import view
 from restante.server.settings import Settings
 from restante.server.store.base import Consumer, DeadLetter, Inbox, Summary, Token
 
 T = TypeVar("T")
-LARGE = 1 << 20  # bytes
 
 
 async def beside(size: int, work: Callable[[], T]) -> T:
@@ -40,11 +40,12 @@ def inbox(found: Inbox, settings: Settings) -> dict[str, Any]:
 def summary(found: Summary, owner: Inbox) -> dict[str, Any]:
     first = found.duplicate_of
     return {
-        "id": message_id(found.inbox_id, found.seq), "cursor": str(Cursor(owner.epoch, found.seq)), "inbox_id": owner.address,
+        "id": message_id(found.inbox_id, found.seq, found.received_at),
+        "cursor": str(Cursor(owner.epoch, found.seq)), "inbox_id": owner.address,
         "message_id": found.message_id, "from": {"name": None, "address": found.sender} if found.sender else None,
         "subject": found.subject, "size": found.size, "received_at": found.received_at, "envelope_from": found.envelope_from,
         "delivered_to": found.delivered_to, "automated": bool(found.automated), "authentication": None,
-        "duplicate_of": message_id(found.inbox_id, first) if first else None,
+        "duplicate_of": message_id(found.inbox_id, first, found.duplicate_at or 0.0) if first else None,
     }  # fmt: skip
 
 

@@ -11,9 +11,12 @@ from starlette.responses import Response
 from restante.server.api.context import ApiError, Caller, Post
 from restante.server.api.errors import answer
 from restante.server.api.inboxes import post_of
+from restante.server.api.once import IdempotencyKey, once
 from restante.server.api.schemas import WebhookCreate, WebhookRecover, WebhookUpdate
 from restante.server.handles import message_id
+from restante.server.push.webhook import name
 from restante.server.store import webhooks
+from restante.server.store.tx import Tx
 from restante.server.store.webhooks import Webhook
 
 router = APIRouter(tags=["webhooks"])
@@ -47,23 +50,24 @@ async def _own(request: Request, webhook: str) -> tuple[Post, Webhook]:
 
 
 @router.post("/v1/webhooks", status_code=201)
-async def create_webhook(request: Request, body: WebhookCreate) -> Response:
-    """The answer alone shows the secret that signs."""
+async def create_webhook(request: Request, body: WebhookCreate, idempotency_key: IdempotencyKey = None) -> Response:
+    """The first answer alone shows the secret that signs."""
     post = post_of(request)
-    _check(await post.caller(request), body.inbox_ids)
+    caller = await post.caller(request)
+    _check(caller, body.inbox_ids)
     if post.settings.webhooks.https_only and not body.url.startswith("https://"):
         raise ApiError(400, "invalid_request", "url is not https; the spec's webhooks.https_only: false allows it")
-    made, new = await post.store.write(
-        lambda tx: webhooks.create(
-            tx,
-            body.url,
-            event_types=body.event_types,
-            inboxes=body.inbox_ids,
-            headers=body.headers,
+
+    def work(tx: Tx) -> tuple[int, Any]:
+        made, new = webhooks.create(
+            tx, body.url, event_types=body.event_types, inboxes=body.inbox_ids, headers=body.headers,
             client_id=body.client_id,
-        )
-    )
-    return answer(shown(made, secret=new), 201 if new else 200, {"Cache-Control": "no-store"})
+        )  # fmt: skip
+        return (201 if new else 200), shown(made, secret=new)
+
+    answered = await once(post, caller, idempotency_key, body.model_dump_json(), work, hidden="secret")
+    answered.headers["Cache-Control"] = "no-store"
+    return answered
 
 
 @router.get("/v1/webhooks")
@@ -113,7 +117,8 @@ async def list_deliveries(
     found = await post.store.read(lambda tx: webhooks.deliveries(tx, webhook, limit))
     items = [
         {
-            "id": each.id, "message": message_id(each.inbox_id, each.seq), "state": each.state, "attempts": each.attempts,
+            "id": name(each), "message": message_id(each.inbox_id, each.seq, each.received_at or 0.0), "state": each.state,
+            "attempts": each.attempts,
             "next_at": each.next_at if each.state == "pending" else None, "status": each.status, "last_error": each.last_error,
             "created_at": each.created_at,
         }

@@ -15,7 +15,7 @@ from typing import cast
 
 from restante.server.lmtp.dialogue import DRAINING, TIMED_OUT, State, Transaction
 from restante.server.lmtp.session import Session
-from restante.server.mail.scan import scan
+from restante.server.mail.scan import LARGE, scan
 from restante.server.store.base import Arrival, Verdict
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,8 @@ class LmtpServer:
         hop = f"{self.host}/{transaction.identity}" if transaction.identity else None
         raw, sender = transaction.raw, transaction.sender
         try:
-            arrival = Arrival(raw, sender, tuple(transaction.recipients), hop, scan(raw, sender))
+            found = await asyncio.to_thread(scan, raw, sender) if len(raw) > LARGE else scan(raw, sender)
+            arrival = Arrival(raw, sender, tuple(transaction.recipients), hop, found)
             return await self._deliver(arrival)
         except Exception as error:
             # Neither the message nor the values of the error: a database quotes the row, and the row is the mail.

@@ -11,6 +11,7 @@ from restante.server.store.base import Scan
 
 LINE_LIMIT = 998  # RFC 5322, 2.1.1
 FROM_LIMIT = 8192
+LARGE = 1 << 18  # bytes of mail: reading more may take 0.1 s, which belongs into a thread
 
 # Written by hosts on the way or at the end of it: the same mail sent again has others.
 TRACE = frozenset({

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -24,9 +24,13 @@ def _event(data: dict[str, Any], name: str | None = None, number: str | None = N
 
 
 async def events(
-    inbox: Inbox, cursor: Cursor | None, store: Store, hub: Hub, metrics: Metrics, interval_s: float
-) -> AsyncIterator[bytes]:
-    """Until the client goes or the server drains. First bytes at once; a heartbeat without an id every `interval_s`."""
+    inbox: Inbox, cursor: Cursor | None, store: Store, hub: Hub, metrics: Metrics, interval_s: float,
+    valid: Callable[[], Awaitable[bool]],
+) -> AsyncIterator[bytes]:  # fmt: skip
+    """Until the client goes, the server drains, or the token is not `valid` any more, which is asked at each heartbeat.
+
+    First bytes at once; a heartbeat without an id every `interval_s`.
+    """
     yield f"retry: {random.randint(1000, 3000)}\n\n".encode()  # noqa: S311 - clients must not come back in step
     with hub.waiter(inbox.id) as waiter:
         epoch, head, oldest = await hub.look(inbox.id)
@@ -42,6 +46,8 @@ async def events(
             async for chunk in _signals(stream, inbox.id, store, metrics):
                 yield chunk
             if not await waiter.wait(beat - time.monotonic()):
+                if not await valid():
+                    return
                 known = hub.known_head(inbox.id)
                 epoch, head = known or (stream.epoch, stream.sent)
                 if epoch != stream.epoch:

@@ -126,7 +126,7 @@ class Dispatcher:
 
     async def _attempt(self, session: aiohttp.ClientSession, each: Attempt, hook: Webhook) -> None:
         try:
-            status, error, after = await self.send(session, hook, each.id, await self._event(each))
+            status, error, after = await self.send(session, hook, name(each), await self._event(each))
         except NotFoundError:
             status, error, after = 200, "the message is gone", None
         with contextlib.suppress(StoreError):  # its claim runs out, and it is sent again
@@ -138,7 +138,8 @@ class Dispatcher:
         return {
             "type": each.event_type, "timestamp": found.received_at,
             "data": {
-                "inbox_id": found.delivered_to.lower(), "id": message_id(each.inbox_id, each.seq), "cursor": str(Cursor(epoch, each.seq)),
+                "inbox_id": found.delivered_to.lower(), "id": message_id(each.inbox_id, each.seq, found.received_at),
+                "cursor": str(Cursor(epoch, each.seq)),
                 "message_id": found.message_id, "from": found.sender, "subject": found.subject, "size": found.size,
             },
         }  # fmt: skip
@@ -211,3 +212,8 @@ class Dispatcher:
 
 def _retry_after(text: str | None) -> float | None:
     return min(float(text), RETRY_AFTER_LIMIT_S) if text and text.isdigit() else None
+
+
+def name(each: Attempt) -> str:
+    """What a receiver knows a delivery by: the same for each try, another for a message that took a number after a restore."""
+    return f"{each.webhook_id}-{message_id(each.inbox_id, each.seq, each.received_at or 0.0)}"

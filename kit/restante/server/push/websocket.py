@@ -30,6 +30,7 @@ PAGE = 100
 SEND_LIMIT_S = 10.0
 FRAMES_PER_S, BURST = 20.0, 100.0
 
+ABORT = "restante.abort"  # in the scope of a socket: drops its connection, and what waits to be sent
 TRY_AGAIN_LATER = 1013  # RFC 6455's registry
 
 # inbox address -> the inbox, if the token may receive from it
@@ -47,8 +48,8 @@ def signal(stream: Stream, each: Summary) -> dict[str, Any]:
     cursor = Cursor(stream.epoch, each.seq)
     return {
         "type": "signal", "inbox": stream.address, "epoch": stream.epoch, "cursor": str(cursor),
-        "prev": str(Cursor(stream.epoch, each.seq - 1)), "id": message_id(each.inbox_id, each.seq), "event": "message.received",
-        "size": each.size, "from": each.sender, "subject": each.subject,
+        "prev": str(Cursor(stream.epoch, each.seq - 1)), "id": message_id(each.inbox_id, each.seq, each.received_at),
+        "event": "message.received", "size": each.size, "from": each.sender, "subject": each.subject,
     }  # fmt: skip
 
 
@@ -56,7 +57,7 @@ class Session:
     """`find` says which inboxes this socket may subscribe to; `valid`, soon and without an error, whether its token still is."""
 
     __slots__ = (
-        "_again", "_budget", "_find", "_flushing", "_hub", "_metrics", "_store", "_task", "_valid", "_ws",
+        "_again", "_budget", "_find", "_flushing", "_framed_at", "_hub", "_metrics", "_store", "_task", "_valid", "_ws",
         "counters", "heard_at", "name", "opened_at", "streams", "told",
     )  # fmt: skip
 
@@ -67,7 +68,7 @@ class Session:
         self.name = secrets.token_hex(6)
         self.streams: dict[int, Stream] = {}
         self.counters: dict[str, float] = {}
-        self.opened_at = self.heard_at = time.monotonic()
+        self.opened_at = self.heard_at = self._framed_at = time.monotonic()
         self.told = False
         self._budget = BURST
         self._flushing = self._again = False
@@ -93,21 +94,21 @@ class Session:
 
     async def _frame(self, text: str) -> None:
         now = time.monotonic()
-        self._budget = min(BURST, self._budget + (now - self.heard_at) * FRAMES_PER_S) - 1
-        self.heard_at = now
+        self._budget = min(BURST, self._budget + (now - self._framed_at) * FRAMES_PER_S) - 1
+        self._framed_at = now
         if self._budget < 0:
             await self.close(Close.TOO_MANY_FRAMES, "more frames than any client of the protocol sends")
             return
         frame = frames.from_client(text)
-        if isinstance(frame, Ping):
+        if not await self._valid():
+            await self.close(Close.UNAUTHORIZED, "the token was revoked")
+        elif isinstance(frame, Ping):
+            self.heard_at = now
             await self._pong(frame)
         else:
             await self._subscribe(frame)
 
     async def _pong(self, ping: Ping) -> None:
-        if not await self._valid():
-            await self.close(Close.UNAUTHORIZED, "the token was revoked")
-            return
         self.counters = dict(ping.counters)
         heads = {stream.address: self._hub.known_head(inbox_id) for inbox_id, stream in self.streams.items()}
         known = {address: str(Cursor(*head)) for address, head in heads.items() if head}
@@ -213,9 +214,13 @@ class Session:
     async def close(self, code: int, reason: str) -> None:
         if self._ws.application_state is WebSocketState.CONNECTED:
             self._metrics.closes.labels(str(int(code))).inc()
-            with contextlib.suppress(RuntimeError, TimeoutError, WebSocketDisconnect):
+            try:
                 async with asyncio.timeout(SEND_LIMIT_S):
                     await self._ws.close(code, reason[:120])
+            except TimeoutError:
+                self._ws.scope[ABORT]()  # the close waits behind what the client does not read
+            except (RuntimeError, WebSocketDisconnect):
+                pass  # the client was first
 
 
 MOVE_S = 2.0  # for a socket to be opened elsewhere

@@ -103,7 +103,10 @@ class Inbox:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One message as a listing and a signal show it; its body is read apart."""
+    """One message as a listing and a signal show it; its body is read apart.
+
+    `duplicate_of` is the number of the first of its repeats, `duplicate_at` when that one came, as far as it is kept.
+    """
 
     inbox_id: int
     seq: int
@@ -117,6 +120,7 @@ class Summary:
     sender: str
     automated: bool
     duplicate_of: int | None
+    duplicate_at: float | None = field(default=None, compare=False)  # a signal shows none, and is made without it
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ STATES = (
     ("leased", "nack, or the lease runs out, after the last attempt", "dead"),
     ("waiting", "its delay is over", "ready"),
     ("dead", "redrive", "ready"),
+    ("dead", "discard", "settled"),
     ("settled", "seek to a cursor before it", "ready"),
     ("settled", "retention", "removed"),
 )
@@ -52,7 +53,8 @@ def receive(tx: Tx, inbox_id: int, request: Receive) -> Batch:
                 "ack_batch names a batch of another consumer; nothing was acknowledged, and nothing received"
             )
         tx.run("settle_leases", consumer_id=consumer_id, first=first, last=last)
-    _, head, _ = tx.one("head", inbox_id=inbox_id) or ("", 0, 1)
+    _, head, oldest = tx.one("head", inbox_id=inbox_id) or ("", 0, 1)
+    frontier = max(frontier, oldest - 1)
     if request.attempt_id and (again := _again(tx, consumer_id, inbox_id, request.attempt_id)):
         return _batch(tx, consumer_id, again, frontier, head)
     found, summaries, dead = _chosen(tx, consumer_id, inbox_id, request, range(frontier + 1, head + 1))
@@ -255,6 +257,12 @@ def redrive(tx: Tx, dead: Sequence[tuple[int, int, int, float]]) -> int:
     return len(rows)
 
 
+def discard(tx: Tx, dead: Sequence[tuple[int, int, int, float]]) -> int:
+    """Dead letters -> settled: nobody is to see them again, and what follows them may go in its time."""
+    tx.many("delete_dead_letter", [{"consumer_id": consumer, "seq": seq} for consumer, seq, _, _ in dead])
+    return len(dead)
+
+
 def seek(tx: Tx, inbox_id: int, name: str, seq: int) -> None:
     """Make the consumer's next new message the one after `seq`. All leases end; later dead letters are ready again."""
     consumer_id, _, _ = _consumer(tx, inbox_id, name)
@@ -268,6 +276,11 @@ def seek(tx: Tx, inbox_id: int, name: str, seq: int) -> None:
 
 def bury_spent(tx: Tx, attempts: int, limit: int = 500) -> int:
     """Leases that ran out after the last attempt, of every inbox; `attempts` is for inboxes without their own."""
-    rows = tx.all("deliveries_exhausted", now=tx.now, attempts=attempts, limit=limit)
-    bury(tx, [(*row[:5], row[5] or RAN_OUT) for row in rows])
-    return len(rows)
+    found = {row[0] for row in tx.all("deliveries_exhausted", now=tx.now, attempts=attempts, limit=limit)}
+    for consumer_id in sorted(found):
+        tx.all("lock_consumer_by_id", consumer_id=consumer_id)
+    # One that was acknowledged before the lock is no dead letter.
+    rows = tx.all("deliveries_exhausted", now=tx.now, attempts=attempts, limit=limit) if found else []
+    spent = [row for row in rows if row[0] in found]
+    bury(tx, [(*row[:5], row[5] or RAN_OUT) for row in spent])
+    return len(spent)

@@ -19,6 +19,8 @@ from restante.server.store.base import (
 from restante.server.store.ingest import canonical
 from restante.server.store.tx import Row, Tx, value
 
+_RETIRED = "retired_inbox"  # meta: the highest id of an inbox that was deleted
+
 
 def new_epoch() -> str:
     """Names a history: it changes only when that was rewritten."""
@@ -51,13 +53,25 @@ def create(tx: Tx, draft: InboxDraft) -> tuple[Inbox, bool]:
         return found, False
     if tx.one("inbox_by_address", address=address):
         raise ConflictError(f"there is an inbox {address} already")
-    inbox_id = value(
-        tx, "insert_inbox", address=address, display_name=draft.display_name, client_id=draft.client_id,
+    inbox_id = _next_id(tx)
+    tx.run(
+        "insert_inbox", id=inbox_id, address=address, display_name=draft.display_name, client_id=draft.client_id,
         metadata=json.dumps(dict(draft.metadata)), epoch=new_epoch(), lease_s=draft.lease_s, attempts=draft.attempts,
         retention_s=draft.retention_s, quota_bytes=draft.quota_bytes, now=tx.now,
     )  # fmt: skip
-    tx.one("insert_consumer", inbox_id=inbox_id, name=DEFAULT_CONSUMER, frontier=0, now=tx.now)
+    _insert_consumer(tx, inbox_id, DEFAULT_CONSUMER, 0)
     return get(tx, address), True
+
+
+def _next_id(tx: Tx) -> int:
+    """Never one that an inbox had before: ids of messages begin with it."""
+    retired = int((tx.one("meta", key=_RETIRED) or ("0",))[0])
+    return int(value(tx, "next_inbox", retired=retired))
+
+
+def _insert_consumer(tx: Tx, inbox_id: int, name: str, frontier: int) -> None:
+    """Its leases count on from the clock's microseconds: a handle of a consumer of that name before it opens nothing."""
+    tx.one("insert_consumer", inbox_id=inbox_id, name=name, frontier=frontier, leases=int(tx.now * 1e6), now=tx.now)
 
 
 def update(tx: Tx, address: str, changes: Mapping[str, Any]) -> Inbox:
@@ -85,10 +99,12 @@ def delete(tx: Tx, address: str, *, force: bool) -> int:
     bodies = [row[0] for row in tx.all("inbox_bodies", inbox_id=inbox.id)]
     for statement in (
         "delete_inbox_deliveries", "delete_inbox_dead_letters", "delete_inbox_consumers", "delete_inbox_settled",
-        "delete_inbox_webhook_deliveries", "delete_inbox_messages", "delete_inbox",
+        "delete_inbox_webhook_deliveries", "delete_inbox_webhook_positions", "delete_inbox_messages", "delete_inbox",
     ):  # fmt: skip
         tx.run(statement, inbox_id=inbox.id)
     tx.run("delete_unused_bodies", ids=bodies)
+    retired = int((tx.one("meta", key=_RETIRED) or ("0",))[0])
+    tx.run("set_meta", key=_RETIRED, value=str(max(retired, inbox.id)))
     return waiting
 
 
@@ -109,13 +125,14 @@ def _consumer(tx: Tx, inbox_id: int, row: Row) -> Consumer:
 
 def create_consumer(tx: Tx, address: str, name: str, start: str | int) -> Consumer:
     """`start`: earliest (all that is kept), now, or the number after which it begins."""
+    tx.all("lock_inbox", inbox_id=get(tx, address).id)  # retention waits, and what it removed before is seen
     inbox = get(tx, address)
     if any(each.name == name for each in consumers(tx, address)):
         raise ConflictError(f"{address} has a consumer {name} already")
     frontier = {"earliest": inbox.oldest - 1, "now": inbox.head}.get(str(start), start)
     if int(frontier) < inbox.oldest - 1:
         raise TooOldError(inbox.oldest)
-    tx.one("insert_consumer", inbox_id=inbox.id, name=name, frontier=min(int(frontier), inbox.head), now=tx.now)
+    _insert_consumer(tx, inbox.id, name, min(int(frontier), inbox.head))
     return consumer(tx, address, name)
 
 

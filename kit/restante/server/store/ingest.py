@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from restante.server.store.base import Arrival, Summary, Verdict
 from restante.server.store.tx import Row, Tx
 
 ADDRESS_LIMIT = 320
-SUMMARY = tuple(each.name for each in fields(Summary))
+SUMMARY = tuple(each.name for each in fields(Summary) if each.default is MISSING)
 
 
 @dataclass

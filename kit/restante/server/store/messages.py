@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 
 from restante.server.store.base import DeadLetter, NotFoundError, Summary, TooOldError
 from restante.server.store.tx import Tx
 
-_SUMMARY = 12  # columns of a summary
+_SUMMARY = len(fields(Summary))
 
 
 def head(tx: Tx, inbox_id: int) -> tuple[str, int, int]:
@@ -51,5 +52,6 @@ def bodies(tx: Tx, ids: Sequence[int]) -> dict[int, bytes]:
 
 
 def dead_letters(tx: Tx, inbox_id: int, after: int, limit: int) -> list[DeadLetter]:
+    """Of the next `limit` messages that have any, for each consumer to which it is dead."""
     rows = tx.all("dead_letter_page", inbox_id=inbox_id, after=after, limit=limit)
     return [DeadLetter(Summary(*row[:_SUMMARY]), *row[_SUMMARY:]) for row in rows]

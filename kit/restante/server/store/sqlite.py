@@ -108,7 +108,9 @@ class SqliteStore(Store):
         if self._lock < 0:  # a start that failed holds it
             self._acquire()
         await self._loop.run_in_executor(self._readers, self._migrate)
-        self._writer = threading.Thread(target=self._write_all, name="store-writer", daemon=True)
+        # Opened here, where an error is somebody's: a writer that never began would keep everyone waiting.
+        connection = await self._loop.run_in_executor(self._readers, self._connect)
+        self._writer = threading.Thread(target=self._write_all, args=[connection], name="store-writer", daemon=True)
         self._writer.start()
 
     def _acquire(self) -> None:
@@ -174,8 +176,7 @@ class SqliteStore(Store):
             finally:
                 tx._run("COMMIT")
 
-    def _write_all(self) -> None:
-        connection = self._connect()
+    def _write_all(self, connection: sqlite3.Connection) -> None:
         tx = SqliteTx(connection, self.clock.now)
         while batch := self._batch():
             stored = self._commit(connection, tx, batch)

@@ -6,6 +6,7 @@ import abc
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from restante.server.store import deliver, inboxes, messages, retention, tokens
@@ -155,13 +156,11 @@ class Store(abc.ABC):
 
     async def redrive(self, inbox_id: int, seqs: Sequence[int] | None, since: float, until: float) -> int:
         """The named dead letters, or those received in [since, until)."""
+        return await self.write(lambda tx: deliver.redrive(tx, _chosen(tx, inbox_id, seqs, since, until)))
 
-        def work(tx: Tx) -> int:
-            rows = tx.all("dead_letters_between", inbox_id=inbox_id, since=since, until=until)
-            chosen = [(r[0], r[1], r[2], r[3]) for r in rows if seqs is None or r[1] in seqs]
-            return deliver.redrive(tx, chosen)
-
-        return await self.write(work)
+    async def discard(self, inbox_id: int, seqs: Sequence[int] | None, since: float, until: float) -> int:
+        """The same ones are settled."""
+        return await self.write(lambda tx: deliver.discard(tx, _chosen(tx, inbox_id, seqs, since, until)))
 
     async def bury_spent(self, attempts: int) -> int:
         return await self.write(lambda tx: deliver.bury_spent(tx, attempts))
@@ -205,12 +204,12 @@ class Store(abc.ABC):
     async def retain(self) -> int:
         """One round of retention over all inboxes, in chunks that ingestion passes between; messages removed."""
         removed, after = 0, 0
-        while rows := await self.read(lambda tx, after=after: retention.inboxes(tx, after)):  # type: ignore[misc]
-            for row in rows:
-                while gone := await self.write(lambda tx, row=row: retention.settle(tx, row, self.policy)):  # type: ignore[misc]
+        while ids := await self.read(partial(retention.inboxes, after=after)):
+            for inbox_id in ids:
+                while gone := await self.write(partial(retention.settle, inbox_id=inbox_id, policy=self.policy)):
                     removed += gone
                     await asyncio.sleep(0)
-                after = row[0]
+            after = ids[-1]
         await self.write(lambda tx: retention.purge(tx, self.policy))
         return removed
 
@@ -219,3 +218,11 @@ class Store(abc.ABC):
         names = ("stored", "new", "leased", "waiting", "dead", "kept", "offered")
         row = await self.read(lambda tx: tx.one("totals", now=tx.now))
         return dict(zip(names, (int(number) for number in row or (0,) * len(names)), strict=True))
+
+
+def _chosen(
+    tx: Tx, inbox_id: int, seqs: Sequence[int] | None, since: float, until: float
+) -> list[tuple[int, int, int, float]]:
+    tx.all("lock_consumers", inbox_id=inbox_id)
+    rows = tx.all("dead_letters_between", inbox_id=inbox_id, since=since, until=until)
+    return [(row[0], row[1], row[2], row[3]) for row in rows if seqs is None or row[1] in seqs]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One message on its way to one webhook. `state`: pending, delivered or failed."""
+    """One message on its way to one webhook. `state`: pending, delivered or failed. `received_at`: None once the message is gone."""
 
     id: str
     webhook_id: str
@@ -47,6 +47,7 @@ class Attempt:
     status: int | None
     last_error: str | None
     created_at: float
+    received_at: float | None
 
 
 def new_secret() -> str:
@@ -128,9 +129,9 @@ def delete(tx: Tx, webhook_id: str) -> None:
 
 
 def queue(tx: Tx) -> int:
-    """Queue a delivery for each message that a webhook has not been told of; how many."""
+    """Queue a delivery for each message that a webhook has not been told of; how many. For one that is paused they wait in the inbox."""
     made = 0
-    for hook in everyone(tx):
+    for hook in (each for each in everyone(tx) if each.state == "active"):
         for inbox_id, head, position, address in tx.all("webhook_behind", webhook_id=hook.id):
             upto = min(head, (position or 0) + PAGE)
             if not hook.inboxes or address in hook.inboxes:
@@ -159,15 +160,19 @@ def _queue(tx: Tx, webhook_id: str, inbox_id: int, seq: int) -> int:
 def recover(tx: Tx, webhook_id: str, since: float, until: float) -> int:
     """Send what was received in [since, until) again; how many messages."""
     hook = get(tx, webhook_id)
-    rows = [
-        row
-        for row in tx.all("recover_webhook", since=since, until=until, limit=10_000)
-        if not hook.inboxes or row[1] in hook.inboxes
-    ]
-    for inbox_id, _, seq in rows:
+    told = [row for row in tx.all("inbox_page", after=0, limit=2**31) if not hook.inboxes or row[1] in hook.inboxes]
+    seqs = [(row[0], seq) for row in told for seq in _received(tx, row[0], since, until)]
+    for inbox_id, seq in seqs:
         if not _queue(tx, webhook_id, inbox_id, seq):
             tx.run("repeat_webhook_delivery", id=f"{webhook_id}-{inbox_id:x}-{seq:x}", now=tx.now)
-    return len(rows)
+    return len(seqs)
+
+
+def _received(tx: Tx, inbox_id: int, since: float, until: float) -> Iterator[int]:
+    after = 0
+    while rows := tx.all("received_between", inbox_id=inbox_id, after=after, since=since, until=until, limit=PAGE):
+        yield from (row[0] for row in rows)
+        after = rows[-1][0]
 
 
 def claim(tx: Tx, limit: int, hold_s: float) -> list[tuple[Attempt, Webhook]]:

@@ -81,10 +81,9 @@ DELETE FROM dead_letter USING unnest(:consumer_id::bigint[], :seq::bigint[]) AS 
 WHERE dead_letter.consumer_id = gone.consumer_id AND dead_letter.seq = gone.seq
 
 -- name: messages_among
-SELECT inbox_id, seq, body_id, size, received_at, envelope_from, delivered_to, message_id, subject, sender, automated, duplicate_of
-FROM unnest(:seqs::bigint[]) AS wanted (number)
+SELECT found.* FROM unnest(:seqs::bigint[]) AS wanted (number)
 -- OFFSET 0 leaves the planner one way, by the index; without fresh statistics it would read the whole inbox.
-CROSS JOIN LATERAL (SELECT * FROM message WHERE inbox_id = :inbox_id AND seq = wanted.number OFFSET 0) AS found ORDER BY seq
+CROSS JOIN LATERAL (SELECT * FROM summary WHERE inbox_id = :inbox_id AND seq = wanted.number OFFSET 0) AS found ORDER BY seq
 
 -- name: bodies
 SELECT id, raw FROM body WHERE id = ANY(:ids::bigint[])
@@ -103,3 +102,7 @@ SELECT pg_notify('restante', :payload)
 
 -- name: now
 SELECT extract(epoch FROM clock_timestamp())::float8
+
+-- name: next_inbox
+-- A sequence never goes back, so `retired` is not asked for.
+SELECT nextval(pg_get_serial_sequence('inbox', 'id'))

@@ -28,9 +28,8 @@ FROM inbox WHERE id > :after ORDER BY id LIMIT :limit
 SELECT address, used_bytes, quota_bytes FROM inbox ORDER BY address
 
 -- name: insert_inbox
-INSERT INTO inbox (address, display_name, client_id, metadata, epoch, lease_s, attempts, retention_s, quota_bytes, created_at)
-VALUES (:address, :display_name, :client_id, :metadata, :epoch, :lease_s, :attempts, :retention_s, :quota_bytes, :now)
-RETURNING id
+INSERT INTO inbox (id, address, display_name, client_id, metadata, epoch, lease_s, attempts, retention_s, quota_bytes, created_at)
+VALUES (:id, :address, :display_name, :client_id, :metadata, :epoch, :lease_s, :attempts, :retention_s, :quota_bytes, :now)
 
 -- name: update_inbox
 UPDATE inbox SET display_name = :display_name, metadata = :metadata, lease_s = :lease_s, attempts = :attempts,
@@ -55,6 +54,9 @@ DELETE FROM dead_letter WHERE consumer_id IN (SELECT id FROM consumer WHERE inbo
 -- name: delete_inbox_consumers
 DELETE FROM consumer WHERE inbox_id = :inbox_id
 
+-- name: delete_inbox_webhook_positions
+DELETE FROM webhook_position WHERE inbox_id = :inbox_id
+
 -- name: delete_inbox_webhook_deliveries
 DELETE FROM webhook_delivery WHERE inbox_id = :inbox_id
 
@@ -62,7 +64,7 @@ DELETE FROM webhook_delivery WHERE inbox_id = :inbox_id
 UPDATE inbox SET epoch = :epoch
 
 -- name: insert_consumer
-INSERT INTO consumer (inbox_id, name, frontier, created_at) VALUES (:inbox_id, :name, :frontier, :now) RETURNING id
+INSERT INTO consumer (inbox_id, name, frontier, leases, created_at) VALUES (:inbox_id, :name, :frontier, :leases, :now) RETURNING id
 
 -- name: delete_consumer
 DELETE FROM consumer WHERE id = :consumer_id
@@ -134,10 +136,12 @@ FROM delivery d JOIN consumer c ON c.id = d.consumer_id JOIN inbox i ON i.id = c
 WHERE d.ready_at <= :now AND d.attempts >= coalesce(i.attempts, :attempts) LIMIT :limit
 
 -- name: dead_letter_page
-SELECT m.inbox_id, m.seq, m.body_id, m.size, m.received_at, m.envelope_from, m.delivered_to, m.message_id, m.subject, m.sender,
-    m.automated, m.duplicate_of, c.name, d.attempts, d.last_error, d.reason, d.died_at
-FROM dead_letter d JOIN consumer c ON c.id = d.consumer_id JOIN message m ON m.inbox_id = c.inbox_id AND m.seq = d.seq
-WHERE c.inbox_id = :inbox_id AND m.seq > :after ORDER BY m.seq, c.id LIMIT :limit
+SELECT m.*, c.name, d.attempts, d.last_error, d.reason, d.died_at
+FROM dead_letter d JOIN consumer c ON c.id = d.consumer_id JOIN summary m ON m.inbox_id = c.inbox_id AND m.seq = d.seq
+WHERE c.inbox_id = :inbox_id AND d.seq IN (
+    SELECT DISTINCT l.seq FROM dead_letter l JOIN consumer o ON o.id = l.consumer_id
+    WHERE o.inbox_id = :inbox_id AND l.seq > :after ORDER BY l.seq LIMIT :limit
+) ORDER BY d.seq, c.id
 
 -- name: dead_letters_between
 SELECT d.consumer_id, d.seq, d.lease, d.first_received_at FROM dead_letter d
@@ -145,15 +149,13 @@ JOIN consumer c ON c.id = d.consumer_id JOIN message m ON m.inbox_id = c.inbox_i
 WHERE c.inbox_id = :inbox_id AND m.received_at >= :since AND m.received_at < :until
 
 -- name: message_page
-SELECT inbox_id, seq, body_id, size, received_at, envelope_from, delivered_to, message_id, subject, sender, automated, duplicate_of
-FROM message WHERE inbox_id = :inbox_id AND seq > :after AND seq <= :upto ORDER BY seq LIMIT :limit
+SELECT * FROM summary WHERE inbox_id = :inbox_id AND seq > :after AND seq <= :upto ORDER BY seq LIMIT :limit
 
 -- name: first_since
 SELECT min(seq) FROM message WHERE inbox_id = :inbox_id AND received_at >= :since
 
 -- name: message
-SELECT inbox_id, seq, body_id, size, received_at, envelope_from, delivered_to, message_id, subject, sender, automated, duplicate_of
-FROM message WHERE inbox_id = :inbox_id AND seq = :seq
+SELECT * FROM summary WHERE inbox_id = :inbox_id AND seq = :seq
 
 -- name: body
 SELECT raw FROM body WHERE id = :body_id
@@ -185,9 +187,12 @@ UPDATE token SET last_used_at = :at WHERE id = :id
 -- name: idempotent
 SELECT request, status, response FROM idempotency WHERE token_id = :token_id AND key = :key
 
--- name: insert_idempotent
-INSERT INTO idempotency (key, token_id, request, status, response, at) VALUES (:key, :token_id, :request, :status, :response, :now)
+-- name: claim_idempotent
+INSERT INTO idempotency (key, token_id, request, status, response, at) VALUES (:key, :token_id, :request, 0, '', :now)
 ON CONFLICT (token_id, key) DO NOTHING
+
+-- name: keep_idempotent
+UPDATE idempotency SET status = :status, response = :response WHERE token_id = :token_id AND key = :key
 
 -- name: purge_idempotent
 DELETE FROM idempotency WHERE at < :before
@@ -196,11 +201,14 @@ DELETE FROM idempotency WHERE at < :before
 DELETE FROM hop WHERE at < :before
 
 -- name: inboxes_to_settle
-SELECT i.id, i.head, i.oldest, i.retention_s, i.quota_bytes, i.used_bytes,
+SELECT id FROM inbox WHERE id > :after AND oldest <= head ORDER BY id LIMIT :limit
+
+-- name: inbox_to_settle
+SELECT i.oldest, i.retention_s, i.quota_bytes, i.used_bytes,
     (SELECT min(c.frontier) FROM consumer c WHERE c.inbox_id = i.id),
     (SELECT min(d.seq) FROM delivery d JOIN consumer c ON c.id = d.consumer_id WHERE c.inbox_id = i.id),
     (SELECT min(d.seq) FROM dead_letter d JOIN consumer c ON c.id = d.consumer_id WHERE c.inbox_id = i.id)
-FROM inbox i WHERE i.id > :after AND i.oldest <= i.head ORDER BY i.id LIMIT :limit
+FROM inbox i WHERE i.id = :inbox_id
 
 -- name: mark_settled
 INSERT INTO settled (inbox_id, seq, at) VALUES (:inbox_id, :seq, :now) ON CONFLICT (inbox_id, seq) DO NOTHING
@@ -267,13 +275,15 @@ VALUES (:id, :webhook_id, :inbox_id, :seq, :event_type, 'pending', 0, :next_at, 
 ON CONFLICT (id) DO NOTHING
 
 -- name: webhook_deliveries_due
-SELECT d.id, d.webhook_id, d.inbox_id, d.seq, d.event_type, d.state, d.attempts, d.next_at, d.status, d.last_error, d.created_at
+SELECT d.id, d.webhook_id, d.inbox_id, d.seq, d.event_type, d.state, d.attempts, d.next_at, d.status, d.last_error, d.created_at,
+    (SELECT m.received_at FROM message m WHERE m.inbox_id = d.inbox_id AND m.seq = d.seq)
 FROM webhook_delivery d JOIN webhook w ON w.id = d.webhook_id
 WHERE d.state = 'pending' AND d.next_at <= :now AND w.state = 'active' ORDER BY d.next_at LIMIT :limit
 
 -- name: webhook_delivery_page
-SELECT id, webhook_id, inbox_id, seq, event_type, state, attempts, next_at, status, last_error, created_at
-FROM webhook_delivery WHERE webhook_id = :webhook_id ORDER BY created_at DESC, id LIMIT :limit
+SELECT d.id, d.webhook_id, d.inbox_id, d.seq, d.event_type, d.state, d.attempts, d.next_at, d.status, d.last_error, d.created_at,
+    (SELECT m.received_at FROM message m WHERE m.inbox_id = d.inbox_id AND m.seq = d.seq)
+FROM webhook_delivery d WHERE d.webhook_id = :webhook_id ORDER BY d.created_at DESC, d.id LIMIT :limit
 
 -- name: webhook_next
 SELECT min(d.next_at) FROM webhook_delivery d JOIN webhook w ON w.id = d.webhook_id
@@ -316,9 +326,9 @@ DELETE FROM webhook_position WHERE webhook_id = :webhook_id
 -- name: forget_webhook_deliveries
 DELETE FROM webhook_delivery WHERE webhook_id = :webhook_id
 
--- name: recover_webhook
-SELECT i.id, i.address, m.seq FROM message m JOIN inbox i ON i.id = m.inbox_id
-WHERE m.received_at >= :since AND m.received_at < :until ORDER BY m.received_at LIMIT :limit
+-- name: received_between
+SELECT seq FROM message
+WHERE inbox_id = :inbox_id AND seq > :after AND received_at >= :since AND received_at < :until ORDER BY seq LIMIT :limit
 
 -- name: repeat_webhook_delivery
 UPDATE webhook_delivery SET state = 'pending', attempts = 0, next_at = :now WHERE id = :id

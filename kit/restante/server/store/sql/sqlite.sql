@@ -74,8 +74,7 @@ VALUES (:consumer_id, :seq, :lease, :attempts, :first_received_at, :last_error, 
 DELETE FROM dead_letter WHERE consumer_id = :consumer_id AND seq = :seq
 
 -- name: messages_among
-SELECT inbox_id, seq, body_id, size, received_at, envelope_from, delivered_to, message_id, subject, sender, automated, duplicate_of
-FROM message WHERE inbox_id = :inbox_id AND seq IN (SELECT value FROM json_each(:seqs)) ORDER BY seq
+SELECT * FROM summary WHERE inbox_id = :inbox_id AND seq IN (SELECT value FROM json_each(:seqs)) ORDER BY seq
 
 -- name: bodies
 SELECT id, raw FROM body WHERE id IN (SELECT value FROM json_each(:ids))
@@ -91,3 +90,6 @@ SELECT DISTINCT body_id FROM message WHERE inbox_id = :inbox_id
 
 -- name: durability
 SELECT journal_mode, (SELECT synchronous FROM pragma_synchronous) FROM pragma_journal_mode
+
+-- name: next_inbox
+SELECT max(:retired, coalesce(max(id), 0)) + 1 FROM inbox
