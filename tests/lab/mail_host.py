@@ -101,12 +101,15 @@ class PostHost:
 
 
 class Load:
-    """A sender in the lab's network; `answered` are the numbers that got their 250."""
+    """A sender in the lab's network; `answered` are the numbers that got their 250, `given_up` whether one had none in time."""
 
     def __init__(self, host: PostHost, first: int, count: int, recipient: str = INBOX, pause_s: float = 0) -> None:
         script = [sys.executable, str(HERE / "load.py"), host.address, recipient, str(first), str(count), str(pause_s)]
-        self._process = subprocess.Popen([*host.fleet.lab.prefix(), *script], stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            [*host.fleet.lab.prefix(), *script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         self.answered: list[int] = []
+        self.given_up = False
         self._moved = threading.Condition()
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
@@ -122,8 +125,17 @@ class Load:
         with self._moved:
             assert self._moved.wait_for(lambda: len(self.answered) >= number, 60), f"{len(self.answered)} of {number}"
 
+    @property
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        """No further mail; the one that is under way is sent."""
+        assert self._process.stdin
+        self._process.stdin.close()
+
     def end(self) -> list[int]:
-        self._process.wait(180)
+        self.given_up = self._process.wait(180) != 0
         self._thread.join()
         return self.answered
 

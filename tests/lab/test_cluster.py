@@ -16,6 +16,10 @@ from mail_host import INBOX, Load
 from test_examples import Fleet, until
 
 pytestmark = pytest.mark.lab
+STANDBYS_AWAY_S = 15
+LATE_S = (
+    15  # from a commit to its agent; the goal is 2, and docs/explanation/high-availability.md has what was measured
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +70,7 @@ def power_cut_of_the_synchronous_standby(ha: HaFleet) -> None:
 
 def power_cut_of_both_standbys(ha: HaFleet) -> None:
     """Two of three etcds are away too: nobody may lead, and commits wait."""
-    power_cut(ha, *(name for name in STORES if name != ha.leader), away_s=15)
+    power_cut(ha, *(name for name in STORES if name != ha.leader), away_s=STANDBYS_AWAY_S)
 
 
 def power_cut_of_an_edge(ha: HaFleet) -> None:
@@ -160,7 +164,9 @@ def test_no_mail_is_lost_and_the_gap_is_bounded(ha: HaFleet, fault: Callable[[Ha
     assert not told.lost
     assert not told.twice
     assert told.gap_s < gap_s
-    assert told.late_s < (40 if fault in SILENT else 15)
+    assert told.late_s < (40 if fault in SILENT else LATE_S)
+    if fault is power_cut_of_both_standbys:
+        assert told.gap_s > STANDBYS_AWAY_S - 2, "one disk was taken for two"
 
 
 def test_a_rolling_upgrade_and_its_rollback_lose_nothing_and_refuse_nobody(ha: HaFleet) -> None:
@@ -168,14 +174,16 @@ def test_a_rolling_upgrade_and_its_rollback_lose_nothing_and_refuse_nobody(ha: H
     fleet, before = ha.fleet, ha.leader
     fleet.spec.write_text(fleet.original.replace("engine: postgresql-ha", "engine: postgresql-ha, disk: 100G"))
     said: list[str] = []
-    up = ha.play(lambda: said.append(fleet.deploy()), mails=300)
+    up = ha.play(lambda: said.append(fleet.deploy()))
     assert not up.lost | up.twice
     changed = ",".join((*STORES, *POSTS))  # the others have no release before this one to go back to
     assert "8 hosts: 5 changed, 3 unchanged" in said[0]
     assert up.gap_s < 10
-    back = ha.play(lambda: said.append(fleet.deploy("--rollback", "--limit", changed)), mails=300)
+    assert up.late_s < LATE_S
+    back = ha.play(lambda: said.append(fleet.deploy("--rollback", "--limit", changed)))
     assert not back.lost | back.twice
     assert back.gap_s < 10
+    assert back.late_s < LATE_S
     print(f"upgrade: {up.gap_s:.1f} s without a commit; rollback: {back.gap_s:.1f} s; {before} led, {ha.leader} leads")
     fleet.spec.write_text(fleet.original)
     assert ", 0 failed" in fleet.restante("verify", "--lab", "--quick")
@@ -235,7 +243,7 @@ def test_a_host_that_was_away_comes_back_with_an_old_release_and_serves(ha: HaFl
         ha.fleet.deploy("--limit", others)
         ha.machine(away.name).power_on()
         away.ready()
-        assert not ha.play(lambda: None, mails=20).lost
+        assert not ha.play(lambda: None).lost
         assert "another release than the spec's" in ha.fleet.restante("status", "--lab", status=1)
         assert f"apply    {away.name}" in ha.fleet.deploy()
     finally:

@@ -357,6 +357,19 @@ def test_a_member_that_does_not_settle_gets_the_release_before_back(machine: Mac
     assert machine.read(CONF) == "good"
 
 
+def test_a_host_that_another_deploy_has_changed_since_it_was_compared_is_left_as_it_is(machine: Machine) -> None:
+    machine.apply(nginx("r1"))
+    ours = nginx("ours", "ours")
+    compared = apply.compare(machine.host, ours.manifest).as_json()["serving"]
+    machine.apply(nginx("theirs", "theirs"))
+    with pytest.raises(RefusedError, match="another deploy has changed this host since this one compared it"):
+        apply.apply(machine.host, ours.manifest, ours.contents, CODE, serving=compared)
+    assert machine.read(CONF) == "theirs"
+    now = apply.compare(machine.host, ours.manifest).as_json()["serving"]
+    apply.apply(machine.host, ours.manifest, ours.contents, CODE, serving=now)
+    assert machine.read(CONF) == "ours"
+
+
 def test_another_deploy_at_work_is_refused(machine: Machine) -> None:
     with Store(machine.host).locked(), pytest.raises(RefusedError, match="another deploy is at work"):
         machine.apply(nginx("r1"))

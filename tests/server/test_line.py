@@ -193,13 +193,16 @@ def test_a_store_that_is_away_is_known_and_its_mail_comes_over_the_same_line(
 
     monkeypatch.setattr(hub, "STALE_S", 3)  # above the two seconds between polls
     with monkeypatch.context() as broken:
-        broken.setattr(agent.office.office.post.store, "read", away)
+        broken.setattr(agent.office.office.post.store, "heads", away)
         agent.until(lambda: agent.box.figures.store_away)
         assert not agent.box.health().ok
         assert "its store does not" in agent.box.health().verdict
         assert agent.stands()
+        broken.setattr(agent.office.office.post.store, "on_heads", lambda _: None)
+        agent.office.send("by asking")
+        agent.until(lambda: agent.seen == ["by asking"])
     agent.until(lambda: not agent.box.figures.store_away)
     agent.office.send("after the outage")
-    agent.until(lambda: agent.seen == ["after the outage"])
+    agent.until(lambda: agent.seen == ["by asking", "after the outage"])
     assert agent.box.health().ok
     assert not agent.box.figures.reconnects

@@ -114,6 +114,25 @@ def test_a_renewed_certificate_is_shown_to_who_comes_next_and_cuts_nobody(edge: 
             pass
 
 
+def test_an_edge_that_was_reloaded_has_its_agents_moved_and_nobody_else_can(edge: Edge) -> None:
+    def asked(headers: dict[str, str]) -> int:
+        client = HTTPSConnection(NAME, context=edge.trust)
+        client.sock = edge.trust.wrap_socket(
+            socket.create_connection(("127.0.0.1", edge.port), 5), server_hostname=NAME
+        )
+        client.request("POST", "/edge/move", headers=headers)
+        return client.getresponse().status
+
+    assert edge.office.call("POST", "/edge/move").status == 404
+    headers = {"Authorization": f"Bearer {edge.office.token}"}
+    plain = socket.create_connection(("127.0.0.1", edge.port), 5)
+    with connect(f"wss://{NAME}/v1/ws", sock=plain, ssl=edge.trust, additional_headers=headers) as held:
+        assert json.loads(held.recv())["type"] == "hello"
+        assert asked({"X-Forwarded-For": "192.0.2.1"}) == 404
+        assert asked({}) == 200
+        assert json.loads(held.recv(timeout=5))["type"] == "reconnect"
+
+
 def test_a_pair_that_does_not_fit_is_refused_with_a_sentence_and_the_old_one_stays(edge: Edge) -> None:
     before, key = edge.serial(), edge.files.key.read_text()
     edge.files.renew()

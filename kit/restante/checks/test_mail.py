@@ -153,6 +153,11 @@ def test_cluster(bundle: Bundle, facts: dict[str, Any], host_name: str) -> None:
         {e["timeline"] for e in found["members"] if e["role"] == "leader"},
     )
     expect("automatic failover is paused", False, found["paused"])
+    expect(
+        "the settings that members share, strict synchronous replication among them, are the kit's",
+        True,
+        found["shared"],
+    )
 
 
 @check(id="identity-fresh", cause=4, key="store.engine", component="identity")

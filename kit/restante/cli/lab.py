@@ -12,7 +12,7 @@ import click
 
 from restante.cli.options import json_option
 from restante.cli.session import lab_for, lab_names, spec_argument
-from restante.errors import InputError
+from restante.errors import FoundError, InputError, RestanteError
 from restante.lab.lab import Lab
 from restante.lab.machine import lab_directory, labs_directory
 
@@ -78,9 +78,16 @@ def down(spec: Path | None, every: bool) -> None:
     if every == bool(spec):
         raise InputError("restante lab down: name a SPEC, or say --all")
     directories = sorted(labs_directory().glob("*/")) if every else [lab_directory(spec)] if spec else []
+    failed = []
     for directory in directories:
         lab = Lab(directory)
-        lab.down()
-        click.echo(f"lab {lab.id}: down, nothing left")
+        try:
+            lab.down()
+        except (OSError, RestanteError) as error:
+            failed.append(f"lab {lab.id}: {error}")
+        else:
+            click.echo(f"lab {lab.id}: down, nothing left")
+    if failed:
+        raise FoundError("\n".join(failed))
     if not directories:
         click.echo("there is no lab on this machine")

@@ -34,8 +34,9 @@ def command(*, spec: Path, bundle: Path | None, lab: bool, watch: bool, as_json:
         commands = {name: [*way, "python3", "-"] for name, way in known.items()}
         states = ask(folder, commands)
         while watch:
-            click.clear()
-            click.echo(f"{time.strftime('%H:%M:%S')}  Ctrl-C ends")
+            if not as_json:
+                click.clear()
+                click.echo(f"{time.strftime('%H:%M:%S')}  Ctrl-C ends")
             _show(states, as_json=as_json)
             time.sleep(PAUSE_S)
             states = ask(folder, commands)

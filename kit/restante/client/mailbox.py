@@ -30,7 +30,7 @@ from restante.protocol.ladder import Rung
 log = logging.getLogger("restante.client")
 STALL_S = 30.0  # beyond the time at which a loop was to turn
 TELL_S = 5.0  # how often systemd is told how things are
-AGAIN_S = 2.0  # how often to ask while a channel is being opened again
+AGAIN_S = 2.0  # how often to ask while a channel is being opened again, or can't tell of mail
 
 
 class Mailbox(Reader):
@@ -138,7 +138,9 @@ class Mailbox(Reader):
         """Wait for news; False when it was time to ask without any."""
         if self._poll_s():
             return True
-        limits = [reconcile_at - boottime() if self._line and self._line.up else AGAIN_S]
+        # A post office that is parted from the store tells of nothing; a request may come to another.
+        told = self._line and self._line.up and not self.figures.store_away
+        limits = [reconcile_at - boottime() if told else AGAIN_S]
         if (ready := answer.get("next_ready_in_s")) is not None:
             limits.append(ready + 0.01)
         return self._pause(self._subscription.news, max(0.0, min(limits)))

@@ -93,15 +93,20 @@ class Subscription:
 
     def _heads(self, frame: dict[str, Any]) -> None:
         heads = frame.get("heads")
-        # Without them it is no news and no emptiness either.
-        self._figures.store_away = int(heads is None)
+        self._store_is_away(heads is None)
         for head in (heads or {}).values():
             self._at({"head": head})
 
     def _beat(self, frame: dict[str, Any]) -> None:
-        self._figures.store_away = int(bool(frame.get("stale")))
+        self._store_is_away(bool(frame.get("stale")))
         if not self._figures.store_away:
             self._at(frame)
+
+    def _store_is_away(self, away: bool) -> None:
+        """Then a heartbeat's heads are missing or old, which is no news and no emptiness either; who waits asks for himself."""
+        if away:
+            self.news.set()
+        self._figures.store_away = int(away)
 
     def _at(self, frame: dict[str, Any]) -> None:
         head = Cursor.parse(frame["head"])

@@ -17,18 +17,20 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from restante.deploy.certificates import DAY, ISSUES, builder, new_key, pem, root
+from restante.deploy.certificates import DAY, ISSUES, builder, common_name, new_key, pem, root
 from restante.errors import InputError
 
 ROOT_LIFE = 3650 * DAY
 ISSUER_LIFE = 365 * DAY
+SOON = 60 * DAY  # as identity.issuer_warning
 _VAULT = b"$ANSIBLE_VAULT;"
 
 
 def ensure(folder: Path, hosts: Mapping[str, Sequence[str]]) -> list[str]:
     """See to it that there is a root, and that each host has an issuer for its names with half of its life to go; what was made, in words.
 
-    `hosts`: name -> what its certificates may be for: DNS names and addresses. Raises InputError when a file cannot be used.
+    `hosts`: name -> what its certificates may be for: DNS names, the first of which is who it is, and addresses. An issuer that was
+    signed elsewhere is used until it ends, and never replaced. Raises InputError when a file cannot be used.
     """
     said: list[str] = []
     if not (folder / "root.pem").exists():
@@ -37,25 +39,37 @@ def ensure(folder: Path, hosts: Mapping[str, Sequence[str]]) -> list[str]:
         _write(folder / "root", root("Restante authority", key, ROOT_LIFE, 1), key)
         said.append(f"made an authority in {folder}: keep root.key private, and a copy of it")
     for name, names in hosts.items():
-        if not _serves(folder / f"{name}.pem", names):
+        path = folder / f"{name}.pem"
+        issuer = _certificate(path) if path.exists() else None
+        if issuer and issuer.subject != _subject(name):
+            said += _of_others(path, issuer)
+        elif not (issuer and _serves(issuer, names)):
             _write(folder / name, *_issuer(folder, name, names))
             said.append(f"made an issuer for {name}, valid for {ISSUER_LIFE.days} days")
     return said
 
 
-def _serves(path: Path, names: Sequence[str]) -> bool:
-    if not path.exists():
-        return False
-    issuer = _certificate(path)
-    try:
-        allowed = issuer.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees
-    except x509.ExtensionNotFound:
-        allowed = None
+def _subject(name: str) -> x509.Name:
+    """Of the issuers that are made here."""
+    return common_name(f"Restante issuer of {name}")
+
+
+def _of_others(path: Path, issuer: x509.Certificate) -> list[str]:
     left = issuer.not_valid_after_utc - datetime.now(UTC)
-    return left > (issuer.not_valid_after_utc - issuer.not_valid_before_utc) / 2 and allowed in (
-        None,
-        _permitted(names),
-    )
+    if left <= 0 * DAY:
+        raise InputError(
+            f"{path} ended on {issuer.not_valid_after_utc:%Y-%m-%d}, and was not made here: put its successor there, "
+            "or take it and its key away, and root.key makes one"
+        )
+    if left > SOON:
+        return []
+    return [f"{path} ends in {left.days} days, and was not made here: put its successor there before that"]
+
+
+def _serves(issuer: x509.Certificate, names: Sequence[str]) -> bool:
+    allowed = issuer.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees
+    left = issuer.not_valid_after_utc - datetime.now(UTC)
+    return left > (issuer.not_valid_after_utc - issuer.not_valid_before_utc) / 2 and allowed == _permitted(names)
 
 
 def _issuer(folder: Path, name: str, names: Sequence[str]) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
@@ -70,7 +84,8 @@ def _issuer(folder: Path, name: str, names: Sequence[str]) -> tuple[x509.Certifi
         builder(f"Restante issuer of {name}", parent.subject, key.public_key(), ISSUER_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(ISSUES, critical=True)
-        .add_extension(x509.NameConstraints(_permitted(names), None), critical=True)
+        # Not critical: etcd, in Go, refuses a critical one that names subjects. Both it and OpenSSL heed what they know of it.
+        .add_extension(x509.NameConstraints(_permitted(names), None), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
     )
@@ -78,7 +93,8 @@ def _issuer(folder: Path, name: str, names: Sequence[str]) -> tuple[x509.Certifi
 
 
 def _permitted(names: Sequence[str]) -> list[x509.GeneralName]:
-    return [_general(name) for name in names]
+    """PostgreSQL knows hosts by the subject's common name, so that is bound too."""
+    return [*(_general(name) for name in names), x509.DirectoryName(common_name(names[0]))]
 
 
 def _general(name: str) -> x509.GeneralName:

@@ -21,12 +21,16 @@ def new_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
+def common_name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
 def builder(
     subject: str, issuer: x509.Name | None, key: ec.EllipticCurvePublicKey, valid: datetime.timedelta
 ) -> x509.CertificateBuilder:
     """From a day ago, since clocks differ, until `valid` from now. `issuer` None: it signs itself."""
     now = datetime.datetime.now(datetime.UTC)
-    own = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
+    own = common_name(subject)
     return (
         x509.CertificateBuilder()
         .subject_name(own)

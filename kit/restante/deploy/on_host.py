@@ -10,10 +10,10 @@ from typing import Any
 STATE = "/var/lib/restante"
 
 
-def run(*argv: str) -> str:
+def run(*argv: str, limit_s: int = 10) -> str:
     """Output of a command; nothing when it fails."""
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=limit_s)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
@@ -62,7 +62,7 @@ def store() -> dict[str, Any]:
 
 
 def member() -> dict[str, Any]:
-    return dict(json.loads(run("/usr/local/lib/restante/cluster", "status") or "{}"))
+    return dict(json.loads(run("/usr/local/lib/restante/cluster", "status", limit_s=20) or "{}"))
 
 
 def main() -> dict[str, Any]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -87,38 +89,55 @@ def deploy(
     """
     bundle = bundle.resolve()
     hosts = _hosts(bundle, limit)
-    trusted = (trusted or secrets / "authority").resolve()
     variables: dict[str, Any] = {"restante_secrets": str(secrets.resolve()), "restante_rollback": rollback}
-    variables["restante_authority"] = str(trusted)
-    if not rollback:
-        wanted = json.loads((bundle / "plan.json").read_text())["authority"]
-        names = {name: wanted[name]["names"] for name in hosts if name in wanted}
-        for line in authority.ensure(trusted, names) if wanted else ():
-            print(line, file=output)
-    if not (check or rollback):
-        variables["restante_wheelhouse"] = str(wheelhouse.prepare(bundle))
     settings = dict(environment or {})
     if ssh_config:
         variables["ansible_ssh_common_args"] = f"-F {shlex.quote(str(ssh_config))}"
         # Ansible's own control sockets are found by address, and two labs may have the same: only the file's are used.
         settings["ANSIBLE_SSH_ARGS"] = ""
+    if not (check or rollback):
+        variables["restante_wheelhouse"] = str(wheelhouse.prepare(bundle))
     argv = [*prefix, str(_program()), "--inventory", str(bundle / "inventory.yml"), str(bundle / "site.yml")]
-    argv += ["--extra-vars", json.dumps(variables), *(["--check", "--diff"] if check else [])]
-    argv += ["--limit", ",".join(hosts)] if limit else []
+    argv += [*(["--check", "--diff"] if check else []), *(["--limit", ",".join(hosts)] if limit else [])]
     start = time.monotonic()
+    # What goes back is whole on its host.
+    named = [] if rollback else hosts
+    with _authority(bundle, named, trusted or secrets / "authority", check=check, output=output) as folder:
+        variables["restante_authority"] = str(folder)
+        found = _play(bundle, [*argv, "--extra-vars", json.dumps(variables)], settings, len(hosts), output)
+    return Outcome(tuple(_outcome(name, entry) for name, entry in sorted(found.items())), time.monotonic() - start)
+
+
+@contextlib.contextmanager
+def _authority(
+    bundle: Path, hosts: Sequence[str], folder: Path, *, check: bool, output: TextIO | None
+) -> Iterator[Path]:
+    """The authority's folder, with an issuer for each of the hosts. With `check` a copy of it: nothing is changed here either."""
+    wanted = json.loads((bundle / "plan.json").read_text())["authority"]
+    names = {name: wanted[name]["names"] for name in hosts if name in wanted}
+    with contextlib.ExitStack() as stack:
+        folder = folder.resolve()
+        if check and names:
+            copy = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="restante-authority-")))
+            folder = shutil.copytree(folder, copy, dirs_exist_ok=True) if folder.exists() else copy
+        for line in authority.ensure(folder, names) if wanted and hosts else ():
+            if not check:
+                print(line, file=output)
+        yield folder
+
+
+def _play(
+    bundle: Path, argv: Sequence[str], settings: Mapping[str, str], hosts: int, output: TextIO | None
+) -> Mapping[str, Any]:
+    """What the playbook found on each host (callback_plugins/restante.py)."""
     with tempfile.TemporaryDirectory(prefix="restante-deploy-") as folder:
         summary = Path(folder) / "summary.json"
-        done = subprocess.run(
-            argv,
-            env=_environment(bundle, len(hosts), summary) | settings,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            check=False,
-        )
-        found = json.loads(summary.read_text()) if summary.exists() else {}
+        environment = {**_environment(bundle, hosts, summary), **settings}
+        done = subprocess.run(argv, env=environment, stdin=subprocess.DEVNULL, stdout=output, check=False)
+        found: Mapping[str, Any] = json.loads(summary.read_text()) if summary.exists() else {}
     if not found:
         raise FoundError(f"ansible-playbook ended with {done.returncode} and reached no host; what it said is above")
-    return Outcome(tuple(_outcome(name, entry) for name, entry in sorted(found.items())), time.monotonic() - start)
+    return found
 
 
 def _hosts(bundle: Path, limit: str | None) -> list[str]:

@@ -87,6 +87,9 @@ class HostState:
         cluster = self.told.get("cluster")
         if cluster is None:
             return
+        if not cluster:
+            yield "the members of the store could not be asked from here"
+            return
         if not cluster.get("etcd", {}).get(self.name):
             yield "etcd is not healthy here"
         own = self._member()

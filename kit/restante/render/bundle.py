@@ -12,7 +12,7 @@ from restante.plan import floating, identity, office, post, topology
 from restante.plan.build import Plan
 from restante.render import inventory
 from restante.render.host import about, render_host
-from restante.render.identity import OFFICES
+from restante.render.identity import OFFICES, offices_at
 from restante.render.manifest import FORMAT, digest, host_manifest, to_json
 from restante.spec import nginx_syntax
 from restante.spec.model import Edge, Tier
@@ -80,7 +80,7 @@ def plan_document(plan: Plan) -> dict[str, object]:
 
 def _offices(plan: Plan) -> dict[str, object] | None:
     """Post offices that edges reach over the network: where, and what they must show; None without any."""
-    at = sorted({upstream.address for route in plan.routes if route.tls for upstream in route.upstreams})
+    at = offices_at(plan)
     return {"at": at, "name": identity.tier_name(plan.spec, Tier.post), "root": OFFICES} if at else None
 
 

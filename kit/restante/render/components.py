@@ -161,6 +161,7 @@ def post(_: Plan) -> Component:
     return Component(
         "post", "", units=(SERVER,), change="restart", test=(("systemd-analyze", "verify", f"/etc/systemd/system/{SERVER}"),),
         running=_environment(SERVER), listens=(f"127.0.0.1:{HTTP_PORT}",),
+        before=(f"{LIBRARY}/office", "before"), settled=(f"{LIBRARY}/office", "settled"),
         cuts="every socket that the post office holds, after it asked them to reconnect",
     )  # fmt: skip
 

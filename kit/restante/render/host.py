@@ -85,6 +85,8 @@ def _wanted(plan: Plan, host: HostPlan, target: str) -> bool:
         return bool(post.secured_addresses(plan.spec, host.name))
     if target.endswith("/restante-wal.conf"):
         return host.is_store
+    if target.endswith("/move-sockets"):
+        return identity.asks_offices(plan, host)
     return not target.endswith("/restart-delay") or not host.target.restart_steps
 
 

@@ -22,18 +22,26 @@ def context(plan: Plan, host: HostPlan) -> dict[str, Any]:
         "identity_name": identity.name(plan.spec, host.name),
         "certified": names,
         "subject_names": ", ".join(subjects),
-        "believed_offices": OFFICES if _asks_offices(plan, host) else None,
+        "believed_offices": OFFICES if asks_offices(plan, host) else None,
         "offices_name": identity.tier_name(plan.spec, Tier.post),
+        "offices_at": offices_at(plan),
+        "members_name": identity.tier_name(plan.spec, Tier.store),
     }
 
 
-def _asks_offices(plan: Plan, host: HostPlan) -> bool:
+def offices_at(plan: Plan) -> list[str]:
+    """Where edges find post offices on other hosts, by TLS."""
+    return sorted({upstream.address for route in plan.routes if route.tls for upstream in route.upstreams})
+
+
+def asks_offices(plan: Plan, host: HostPlan) -> bool:
+    """Whether it is an edge whose post offices are other hosts."""
     return host.is_edge and any(route.tls for route in plan.routes)
 
 
 def secrets(plan: Plan, host: HostPlan) -> dict[str, Secret]:
     """The host's own issuer, from the authority that the deploy keeps beside the spec; an edge needs to know its root."""
-    found = {OFFICES: Secret("nginx", "authority:root.pem", mode="0644")} if _asks_offices(plan, host) else {}
+    found = {OFFICES: Secret("nginx", "authority:root.pem", mode="0644")} if asks_offices(plan, host) else {}
     if not topology.identities(plan.spec, host.name):
         return found
     return found | {

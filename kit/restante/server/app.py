@@ -18,8 +18,8 @@ from restante import systemd
 from restante.errors import InputError, RestanteError
 from restante.protocol.heartbeat import Timing
 from restante.server.alerts import Watch
-from restante.server.api.app import Admin, application
-from restante.server.api.context import Post
+from restante.server.api.app import Marked, application
+from restante.server.api.context import ADMIN, EDGE, Post
 from restante.server.handles import Signer
 from restante.server.lmtp.server import LmtpServer
 from restante.server.metrics import Metrics
@@ -80,7 +80,7 @@ class PostOffice:
         self._http: list[uvicorn.Server] = []
         self._serving: list[asyncio.Task[None]] = []
         self._shown = _shown(settings) if sockets.get("edge") else None
-        self._moving: asyncio.Future[float] | None = None
+        self._moving: asyncio.Future[None] | None = None
         self._mail: list[LmtpServer] = []
         self._stop = asyncio.Event()
         self._map = Recipients(settings.postfix.recipients) if settings.postfix.recipients else None
@@ -126,7 +126,7 @@ class PostOffice:
 
     def move(self) -> None:
         """What is in front of us will cut its old sockets soon: whoever has one is asked to open another first."""
-        self._moving = asyncio.ensure_future(self.post.sessions.move(self.settings.socket.drain_s, "edge"))
+        self._moving = asyncio.ensure_future(self.post.move("edge"))
 
     async def _start_store(self) -> None:
         """A store that is away keeps the server waiting, not failing: Postfix keeps the mail."""
@@ -157,7 +157,7 @@ class PostOffice:
 
     def _serve(self) -> list[Coroutine[Any, Any, None]]:
         app = application(self.post)
-        apps = {"http": app, "edge": app, "admin": Admin(app)}
+        apps = {"http": app, "edge": Marked(app, EDGE), "admin": Marked(app, ADMIN)}
         made = {
             name: _server(each, self.settings, self._shown if name == "edge" else None)
             for name, each in apps.items()

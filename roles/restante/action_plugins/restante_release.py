@@ -36,6 +36,7 @@ class ActionModule(ActionBase):
                 "rollback": {"type": "bool", "default": False},
                 "wheelhouse": {"type": "str"},
                 "missing": {"type": "list", "elements": "str", "default": []},
+                "serving": {"type": "str"},
             }
         )
         try:
@@ -48,7 +49,7 @@ class ActionModule(ActionBase):
 
     def _release(self, arguments: dict[str, Any]) -> dict[str, Any]:
         phase = arguments["phase"]
-        sent: dict[str, Any] = {"phase": phase, "rollback": arguments["rollback"]}
+        sent: dict[str, Any] = {"phase": phase, "rollback": arguments["rollback"], "serving": arguments["serving"]}
         if not arguments["rollback"]:
             folder = Path(arguments["bundle"], "hosts", self._host)
             manifest = self._manifest(folder)

@@ -33,6 +33,9 @@ options:
     description: Take the release before, which is whole on the host, instead of C(manifest).
     type: bool
     default: false
+  serving:
+    description: What C(compare) found to serve; C(apply) is refused when it is another by then.
+    type: str
 author: restante
 """
 
@@ -46,6 +49,10 @@ EXAMPLES = r"""
 RETURN = r"""
 release:
   description: The release that was compared or applied.
+  type: str
+  returned: always
+serving:
+  description: The release that serves, with its secrets; empty before the first.
   type: str
   returned: always
 needed:
@@ -80,6 +87,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "archive": {"type": "path"},
     "trees": {"type": "dict", "default": {}},
     "rollback": {"type": "bool", "default": False},
+    "serving": {"type": "str"},
 }
 
 
@@ -106,7 +114,7 @@ def _run(host: Host, params: dict[str, Any], *, check: bool) -> dict[str, Any]:
         return {"changed": True, "said": apply.back(host)}
     release, contents = _release(host, params)
     if params["phase"] == "apply" and not check:
-        report = apply.apply(host, release, contents or {}, _code(), params["trees"])
+        report = apply.apply(host, release, contents or {}, _code(), params["trees"], params["serving"])
         return {"changed": report.changes.needed, **report.as_json()}
     report = apply.compare(host, release) if contents is None else apply.rehearse(host, release, contents)
     return {"changed": check and report.changes.needed, **report.as_json()}

@@ -6,9 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from restante.deploy import authority
-from restante.deploy.certificates import DAY
+from restante.deploy.certificates import DAY, new_key, pem, root
 from restante.errors import InputError
 
 HOSTS = {
@@ -21,12 +22,13 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def leaf(folder: Path, issuer: str, names: str) -> Path:
+def leaf(folder: Path, issuer: str, names: str, who: str | None = None) -> Path:
     """As templates/identity signs one on the host."""
+    who = who or HOSTS[issuer][0]
     key, request, extensions, made = (folder / f"leaf.{part}" for part in ("key", "request", "extensions", "pem"))
     extensions.write_text(f"subjectAltName = {names}\nbasicConstraints = critical, CA:false\n")
     for argv in (
-        f"openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {key} -subj /CN=x -out {request}",
+        f"openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {key} -subj /CN={who} -out {request}",
         f"openssl x509 -req -in {request} -CA {folder}/{issuer}.pem -CAkey {folder}/{issuer}.key -days 7 -extfile {extensions} -out {made}",
     ):
         subprocess.run(argv.split(), check=True, capture_output=True)
@@ -53,6 +55,31 @@ def test_an_issuer_speaks_for_its_own_host_and_for_no_other(tmp_path: Path) -> N
     assert believed(tmp_path, "store-1", leaf(tmp_path, "store-1", own))
     for stolen in ("DNS:post-1.mail.example.org", "IP:198.51.100.11", f"{own}, DNS:mail.example.org"):
         assert not believed(tmp_path, "store-1", leaf(tmp_path, "store-1", stolen))
+    assert not believed(tmp_path, "store-1", leaf(tmp_path, "store-1", own, who="post-1.mail.example.org")), (
+        "PostgreSQL knows hosts by that name"
+    )
+
+
+def by_others(folder: Path, name: str, days: int) -> bytes:
+    """An issuer with its key, signed by an operator's own authority."""
+    made = root("an operator's own", key := new_key(), days * DAY, 0)
+    (folder / f"{name}.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / f"{name}.key").write_text(pem(key))
+    return (folder / f"{name}.pem").read_bytes()
+
+
+def test_an_issuer_that_was_signed_elsewhere_is_used_to_its_end_and_never_replaced(tmp_path: Path) -> None:
+    authority.ensure(tmp_path, HOSTS)
+    for days, said in ((100, []), (30, ["ends in 29 days, and was not made here"])):
+        theirs = by_others(tmp_path, "post-1", days)
+        assert [line.partition(" ")[2].partition(":")[0] for line in authority.ensure(tmp_path, HOSTS)] == said
+        assert (tmp_path / "post-1.pem").read_bytes() == theirs
+    (tmp_path / "root.key").unlink()
+    by_others(tmp_path, "post-1", 300)
+    assert authority.ensure(tmp_path, HOSTS) == []
+    by_others(tmp_path, "post-1", -1)
+    with pytest.raises(InputError, match="and was not made here: put its successor there"):
+        authority.ensure(tmp_path, HOSTS)
 
 
 def test_an_issuer_is_made_anew_when_its_host_moved_or_half_its_life_is_over(

@@ -54,8 +54,8 @@ def test_the_call_and_what_came_of_it(monkeypatch: pytest.MonkeyPatch, bundle: P
     found = json.loads(called.read_text())
     argv, env = found["argv"], found["env"]
     assert argv[:3] == ["--inventory", f"{bundle}/inventory.yml", f"{bundle}/site.yml"]
-    assert argv[-4:] == ["--check", "--diff", "--limit", "edge-1"]
-    assert json.loads(argv[4]) == {
+    assert argv[3:8] == ["--check", "--diff", "--limit", "edge-1", "--extra-vars"]
+    assert json.loads(argv[8]) == {
         "restante_secrets": str(tmp_path),
         "restante_authority": f"{tmp_path}/authority",
         "restante_rollback": True,
@@ -63,6 +63,21 @@ def test_the_call_and_what_came_of_it(monkeypatch: pytest.MonkeyPatch, bundle: P
     }
     assert env["ANSIBLE_SSH_ARGS"] == ""
     assert (env["TOKEN"], env["ANSIBLE_FORKS"], env["ANSIBLE_STDOUT_CALLBACK"]) == ("x", "1", "restante")
+
+
+def test_a_dry_run_makes_and_renews_nothing_here(monkeypatch: pytest.MonkeyPatch, bundle: Path, tmp_path: Path) -> None:
+    plan = json.loads((bundle / "plan.json").read_text())
+    names = {"edge-1": {"names": ["edge-1.mail.example.org", "192.0.2.11"]}}
+    (bundle / "plan.json").write_text(json.dumps({**plan, "authority": names}))
+    called = fake_ansible(monkeypatch, tmp_path, {"edge-1": {"state": "changed", "release": "r1"}})
+    deploy(bundle, check=True, secrets=tmp_path)
+    assert not (tmp_path / "authority").exists()
+    argv = json.loads(called.read_text())["argv"]
+    assert json.loads(argv[-1])["restante_authority"] != f"{tmp_path}/authority"
+    deploy(bundle, secrets=tmp_path)
+    assert sorted(path.name for path in (tmp_path / "authority").iterdir()) == [
+        "edge-1.key", "edge-1.pem", "root.key", "root.pem",
+    ]  # fmt: skip
 
 
 def test_no_host_reached_is_a_sentence(monkeypatch: pytest.MonkeyPatch, bundle: Path, tmp_path: Path) -> None:

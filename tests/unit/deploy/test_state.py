@@ -45,6 +45,7 @@ def cluster(trouble: str = "", **roles: str) -> dict[str, Any]:
             "follows",
             ["no member leads: mail waits in Postfix"],
         ),
+        ({"cluster": {}}, "", ["the members of the store could not be asked from here"]),
         ({"cluster": {"etcd": {"h": False}, "members": []}}, "", ["etcd is not healthy here", "the cluster does not know this member"]),
         ({"unfinished": True}, "", ["a deploy did not end"]),
         ({"release": "r0"}, "", ["another release than the spec's (r1)"]),

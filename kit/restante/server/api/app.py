@@ -63,13 +63,13 @@ class Direct:
             await self.app(scope, receive, send)
 
 
-class Admin:
-    """The same application on the host's own socket: whoever may open that is the administrator."""
+class Marked:
+    """The same application on a socket of its own, which says who asks: whoever may open the host's own is the administrator."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, mark: str) -> None:
+        self.app, self.mark = app, mark
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in {"http", "websocket"}:
-            scope["restante.admin"] = True
+            scope[self.mark] = True
         await self.app(scope, receive, send)

@@ -26,6 +26,7 @@ REMEMBERED_S = 2.0  # a token revoked on another server is refused here after so
 CHECK_S = 2.0  # of the 5 in which a pong is due
 TICKET_S = 30
 TICKET = "ticket"  # in the place of a token's id: what was used once
+ADMIN, EDGE = "restante.admin", "restante.edge"  # in the scope of what came by the host's own socket, or the edges'
 CALLER = "restante.caller"  # in the scope of a request: who asks, for the log
 SCOPES = ("receive", "read", "manage")
 
@@ -68,7 +69,7 @@ class Post:
 
     async def caller(self, connection: HTTPConnection) -> Caller:
         """Raises ApiError 401. The token is read from the header only: an address bar and a log keep what is in a URL."""
-        if connection.scope.get("restante.admin"):
+        if connection.scope.get(ADMIN):
             connection.scope[CALLER] = "root on this host"
             return Caller("", admin=True)
         scheme, _, text = connection.headers.get("authorization", "").partition(" ")
@@ -134,6 +135,10 @@ class Post:
         elif any(caller.may(address.lower(), other) for other in SCOPES):
             raise ApiError(403, "forbidden", f"this token may not {scope} on {address}")
         raise ApiError(404, "not_found", f"there is no inbox {address}, or this token is not for it")
+
+    async def move(self, reason: str, peer: str | None = None) -> None:
+        """Sockets are asked to open another before they are cut; those that came by `peer`, or all."""
+        await self.sessions.move(self.settings.socket.drain_s, reason, peer)
 
     def ticket(self, caller: Caller) -> tuple[str, int]:
         """A ticket for one connection of a browser, and when it ends."""

@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints
 from starlette.responses import Response
 
 from restante.errors import FoundError
-from restante.server.api.context import ApiError, Post
+from restante.server.api.context import ADMIN, EDGE, ApiError, Post
 from restante.server.api.errors import answer
 from restante.server.api.inboxes import post_of
 from restante.server.api.schemas import Request as Request_
@@ -34,7 +34,7 @@ async def _near(post: Post, request: Request) -> None:
         near = ipaddress.ip_address(host).is_loopback and not forwarded
     except ValueError:
         near = False
-    if not near and not request.scope.get("restante.admin"):
+    if not near and not request.scope.get(ADMIN):
         await admin(post, request)
 
 
@@ -54,6 +54,16 @@ async def readyz(request: Request) -> Response:
         raise ApiError(503, "unavailable", "the server is starting or stopping")
     await post.store.write(lambda tx: tx.run("set_meta", key="ready", value=repr(tx.now)))
     return answer({"status": "ready", "engine": post.store.engine, "durability": dict(await post.store.durability())})
+
+
+@router.post("/edge/move")
+async def move(request: Request) -> Response:
+    """An edge was reloaded, and cuts its old sockets after its drain: agents on them open another before. For the edge itself alone."""
+    post = post_of(request)
+    if not request.scope.get(EDGE) or "x-forwarded-for" in request.headers or not request.client:
+        raise ApiError(404, "not_found", "this is for an edge, and not for whom it speaks for")
+    await post.move("edge", request.client.host)
+    return answer({"moved": True})
 
 
 @router.get("/metrics")

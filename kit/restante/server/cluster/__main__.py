@@ -19,6 +19,7 @@ POLL_S = 0.5
 # A copy of a large store takes its time; what is reached here is a member that does not come at all.
 SETTLE_S = 240
 MOVE_S = 60
+NOTICED_S = 12  # two of Patroni's rounds (cluster.loop_wait): then a member knows that a setting waits for a restart
 
 
 def spare(settings: ClusterSettings, component: str) -> str:
@@ -43,13 +44,21 @@ def settle(settings: ClusterSettings, component: str) -> str:
     view = _until(peers, View.etcd_unsettled if component == "etcd" else View.unsettled, SETTLE_S)
     if view.too_few:
         return "too few members are there to agree: this one waits for the others"
-    if component == "patroni" and peers.share():
-        return "settled; the settings that members share were brought up to date"
-    return "settled"
+    if component != "patroni" or not peers.share():
+        return "settled"
+    end = time.monotonic() + NOTICED_S
+    while not (restarted := peers.restart_if_pending()) and time.monotonic() < end:
+        time.sleep(POLL_S)
+    if restarted:
+        _until(peers, View.unsettled, SETTLE_S)
+    return "settled; the settings that members share were brought up to date"
 
 
 def look(settings: ClusterSettings, memory: Path) -> str:
     """Part the leads of PostgreSQL and of etcd when they came onto one host; what a person should be told goes to `memory`/news.
+
+    Settings that members share, and that somebody changed by hand, are put right: a leader without strict mode acknowledges what is
+    on one disk.
 
     Leads on one host fall together, and etcd's next leader counts every word of PostgreSQL's from its own start: seconds are lost.
     """
@@ -58,6 +67,8 @@ def look(settings: ClusterSettings, memory: Path) -> str:
     _news(memory, view.trouble())
     if view.leader is None or view.leader.name != settings.own:
         return "this member does not lead"
+    if peers.share():
+        return "the settings that members share had been changed, and are the kit's again"
     heir = peers.part(name for name, good in view.etcd.items() if good)
     return f"etcd is led by {heir} now" if heir else "etcd is led elsewhere"
 
@@ -75,9 +86,11 @@ def _news(memory: Path, trouble: str) -> None:
 
 def status(settings: ClusterSettings) -> str:
     """As JSON, what this member knows of all."""
-    view = Peers(settings).view()
+    peers = Peers(settings)
+    view = peers.view()
     members = [asdict(each) for each in view.members.values()]
-    return json.dumps({"etcd": view.etcd, "paused": view.paused, "members": members, "trouble": view.trouble()})
+    told = {"etcd": view.etcd, "paused": view.paused, "members": members, "trouble": view.trouble()}
+    return json.dumps({**told, "shared": bool(members) and peers.shared()})
 
 
 def _until(peers: Peers, missing: Callable[[View], str | None], limit_s: float) -> View:

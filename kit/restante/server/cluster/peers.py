@@ -14,10 +14,11 @@ from restante.errors import FoundError
 from restante.server.cluster.settings import ClusterSettings
 from restante.server.cluster.view import View, members
 
-LIMIT_S = 5
+LIMIT_S = 4  # `restante status` asks a member for what it knows of all, also while one of them is frozen
 # Patroni, etcd3: namespace/scope/; range_end is the first key that does not begin so.
 STATE, AFTER_STATE = b"/service/restante/", b"/service/restante0"
 SWITCHOVER_LIMIT_S = 60
+RESTART_LIMIT_S = 120
 
 
 class Peers:
@@ -31,9 +32,10 @@ class Peers:
 
     def view(self) -> View:
         """What is known now; members that do not answer are missing from it."""
-        with ThreadPoolExecutor() as pool:
-            healthy = list(pool.map(self._etcd_is_healthy, self.settings.members.values()))
+        with ThreadPoolExecutor(2 * len(self.settings.members)) as pool:
+            asked = pool.map(self._etcd_is_healthy, self.settings.members.values())
             told = [answer for answer in pool.map(self._cluster, self.settings.members) if answer]
+            healthy = list(asked)
         etcd = {name: good for name, good in zip(self.settings.members, healthy, strict=True) if good is not None}
         # One that still hears etcd knows better than one that was cut off.
         best = max(told, key=lambda answer: sum(member.leads for member in members(answer).values()), default={})
@@ -43,12 +45,22 @@ class Peers:
         """Raises FoundError with Patroni's own words when it refuses."""
         self._patroni(leader, "POST", "/switchover", {"leader": leader, "candidate": candidate}, SWITCHOVER_LIMIT_S)
 
+    def shared(self) -> bool:
+        """Whether the settings that members share are the kit's: what a commit waits for is among them."""
+        return _holds(self._patroni(self.settings.own, "GET", "/config").json(), self.settings.settings)
+
     def share(self) -> bool:
-        """Bring the settings that members share up to date; whether they were not."""
-        known = self._patroni(self.settings.own, "GET", "/config").json()
-        if _holds(known, self.settings.settings):
+        """Bring them up to date; whether they were not."""
+        if self.shared():
             return False
         self._patroni(self.settings.own, "PATCH", "/config", self.settings.settings)
+        return True
+
+    def restart_if_pending(self) -> bool:
+        """PostgreSQL on this host, when a setting of it waits for that; whether it did."""
+        if not self._patroni(self.settings.own, "GET", "/patroni").json().get("pending_restart"):
+            return False
+        self._patroni(self.settings.own, "POST", "/restart", {"restart_pending": True}, RESTART_LIMIT_S)
         return True
 
     def patronis(self) -> list[str]:

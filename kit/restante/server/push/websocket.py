@@ -58,7 +58,7 @@ class Session:
 
     __slots__ = (
         "_again", "_budget", "_find", "_flushing", "_framed_at", "_hub", "_metrics", "_store", "_task", "_valid", "_ws",
-        "counters", "heard_at", "name", "opened_at", "streams", "told",
+        "counters", "heard_at", "name", "opened_at", "peer", "streams", "told",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +68,7 @@ class Session:
         self.name = secrets.token_hex(6)
         self.streams: dict[int, Stream] = {}
         self.counters: dict[str, float] = {}
+        self.peer = ws.client.host if ws.client else ""
         self.opened_at = self.heard_at = self._framed_at = time.monotonic()
         self.told = False
         self._budget = BURST
@@ -254,10 +255,11 @@ class Sessions:
                 elif self.max_age_s and now - session.opened_at > self.max_age_s:
                     await session.close(Close.TOO_OLD, "the path would cut this socket soon")
 
-    async def move(self, limit_s: float, reason: str) -> float:
-        """`reconnect` to all, spread as their reconnects are; how long they have for it."""
+    async def move(self, limit_s: float, reason: str, peer: str | None = None) -> float:
+        """`reconnect` to all, or to those that came by `peer`, spread as their reconnects are; how long they have for it."""
         limit_s = min(limit_s, self.spread_s + MOVE_S)
-        await asyncio.gather(*(session.move(reason, limit_s / 2, limit_s) for session in list(self.open)))
+        meant = [session for session in self.open if peer in {None, session.peer}]
+        await asyncio.gather(*(session.move(reason, limit_s / 2, limit_s) for session in meant))
         return limit_s
 
     async def drain(self, limit_s: float) -> None:

@@ -32,10 +32,12 @@ class Report:
     diff: list[dict[str, Any]] = field(default_factory=list)
     tests: list[trial.Verdict] = field(default_factory=list)
     confirm: bool = False
+    serving: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {
             "release": self.release,
+            "serving": self.serving or "",
             "needed": self.changes.needed,
             "changes": self.changes.as_json(),
             "diff": self.diff,
@@ -47,7 +49,8 @@ class Report:
 def compare(host: Host, new: Manifest) -> Report:
     """Read-only and without the release's bytes: enough to know whether anything is to be done."""
     changes.same_kind(host, new)
-    return Report(new.release, changes.compare(Store(host), new))
+    store = Store(host)
+    return Report(new.release, changes.compare(store, new), serving=store.serving)
 
 
 def rehearse(host: Host, new: Manifest, contents: Mapping[str, bytes]) -> Report:
@@ -57,15 +60,22 @@ def rehearse(host: Host, new: Manifest, contents: Mapping[str, bytes]) -> Report
 
 
 def apply(
-    host: Host, new: Manifest, contents: Mapping[str, bytes], code: Path, archives: Archives | None = None
-) -> Report:
+    host: Host, new: Manifest, contents: Mapping[str, bytes], code: Path, archives: Archives | None = None,
+    serving: str | None = None,
+) -> Report:  # fmt: skip
     """Make `new` the release that serves, or leave the one before. `code`: what a dead-man's switch runs from.
 
-    `archives`: what was sent of the release's trees.
+    `archives`: what was sent of the release's trees. `serving`: what served when this deploy compared the host; another deploy that
+    has been here since would have its other hosts on a release of its own.
     """
     changes.same_kind(host, new)
     store = Store(host)
     with store.locked():
+        if serving is not None and serving != (store.serving or ""):
+            raise RefusedError(
+                "another deploy has changed this host since this one compared it, and nothing was changed: "
+                "when that has ended, deploy what all hosts are to have"
+            )
         step = changes.step(store, new, contents)
         # A folder of its own that nobody uses yet: no change until a unit names it.
         trees.unpack(host, step.changes.trees, archives or {})

@@ -75,6 +75,11 @@ class Store:
                 f"{STATE}/{link}/manifest.json cannot be read ({error}); remove {STATE}/{link}"
             ) from error
 
+    @property
+    def serving(self) -> str | None:
+        """The identity of the release that serves."""
+        return self._identity("current")
+
     def known(self) -> list[Manifest]:
         """Releases whose files may be on the host: the one that serves, and all that were begun and not finished."""
         names = [self._identity("current"), *sorted(begun.parent.name for begun in self.releases.glob(f"*/{BEGUN}"))]
