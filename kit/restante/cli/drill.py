@@ -20,7 +20,8 @@ from restante.checks.bundle import Bundle
 from restante.cli.options import json_option
 from restante.cli.session import bundle_at, lab_for, plan_for, ways
 from restante.drills import report, results
-from restante.drills.run import Order, Play
+from restante.drills.lab_run import Play
+from restante.drills.run import Order
 from restante.drills.scenario import Scenario
 from restante.drills.scenarios import SCENARIOS
 from restante.drills.scenarios.staging import SCENARIOS as STAGING
