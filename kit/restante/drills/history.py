@@ -1,7 +1,8 @@
 """What was seen in one run: a file of events, one JSON object a line, which is only ever appended to.
 
-The first line says what was played. Each other line has `at` (CLOCK_MONOTONIC in seconds; one kernel runs every host of a lab, so all
-sides share it), `side` (naive, common, kit, or all), `who` and `what`; `n` is the number of a mail, `inbox` the agent's.
+The first line says what was played; `restores`: the fault is healed by a restore of the store. Each other line has `at` (CLOCK_MONOTONIC
+in seconds; one kernel runs every host of a lab, so all sides share it), `side` (naive, common, kit, or all), `who` and `what`; `n` is the
+number of a mail, `inbox` the agent's.
 
 | who | what | meaning |
 |---|---|---|

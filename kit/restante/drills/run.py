@@ -38,7 +38,8 @@ class Order:
         command = f"restante drill run {scenario.name} --seed {self.seed}{' --quick' if self.quick else ''}{self.where}"
         return {
             "restante": __version__, "scenario": scenario.name, "cause": scenario.cause, "about": scenario.about, "seed": self.seed,
-            "quick": self.quick, "bound_s": scenario.bound_s, "sides": list(scenario.sides), "command": command,
+            "quick": self.quick, "bound_s": scenario.bound_s, "sides": list(scenario.sides),
+            "restores": scenario.restores, "command": command,
         }  # fmt: skip
 
 
