@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drills.browser import CHROMIUM, PAPER, Browser
 
 from restante.drills.report import PAGE
 from restante.drills.scenarios import SCENARIOS
@@ -21,12 +21,6 @@ from restante.drills.scenarios import SCENARIOS
 pytestmark = pytest.mark.lab
 DRILL = (sys.executable, "-m", "restante", "drill")
 LIMIT_S = 1200
-CHROMIUM = shutil.which("chromium")
-ASK = """<script>
-document.body.innerHTML = "<pre>" + JSON.stringify({
-  paper: getComputedStyle(document.body).backgroundColor, wide: document.documentElement.scrollWidth, window: innerWidth,
-  drawn: [...document.querySelectorAll("svg[role=img]")].filter(svg => svg.getBoundingClientRect().height > 60).length
-}) + "</pre>"</script>"""
 
 
 @dataclass(frozen=True)
@@ -66,32 +60,13 @@ def test_a_run_is_judged_again_from_its_files(quick: Run) -> None:
 
 @pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
 @pytest.mark.parametrize("width", [420, 1280])
-@pytest.mark.parametrize(("mode", "paper"), [("light", "rgb(255, 255, 255)"), ("dark", "rgb(20, 23, 27)")])
-def test_the_page_is_whole_in_a_browser(quick: Run, tmp_path: Path, width: int, mode: str, paper: str) -> None:
-    asking = tmp_path / "asking.html"
-    asking.write_text((quick.folder / PAGE).read_text().replace("</body>", f"{ASK}</body>"))
-    found = json.loads(browse(asking, width, mode, "--dump-dom").partition("<pre>")[2].partition("</pre>")[0])
-    assert found["paper"] == paper
-    assert found["drawn"] == len(SCENARIOS)
-    assert found["wide"] <= found["window"], "the page is wider than its window: a table or a picture sticks out"
-    picture = tmp_path / "page.png"
-    browse(quick.folder / PAGE, width, mode, f"--screenshot={picture}")
-    assert picture.stat().st_size > 20_000
-
-
-def browse(page: Path, width: int, mode: str, *more: str) -> str:
-    dark = ["--force-dark-mode"] if mode == "dark" else []
-    command = [
-        str(CHROMIUM),
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        f"--window-size={width},2400",
-        *dark,
-        *more,
-        page.as_uri(),
-    ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+@pytest.mark.parametrize("mode", PAPER)
+def test_the_page_is_whole_in_a_browser(quick: Run, tmp_path: Path, width: int, mode: str) -> None:
+    page, browser = (quick.folder / PAGE).read_text(), Browser(tmp_path, width, mode)
+    assert browser.measure(page) == {
+        "paper": PAPER[mode], "window": width, "sticks_out": 0, "drawn": len(SCENARIOS),
+    }  # fmt: skip
+    assert browser.picture(page).stat().st_size > 20_000
 
 
 @pytest.fixture
