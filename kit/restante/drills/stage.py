@@ -107,10 +107,10 @@ class Stage(ABC):
         thread.start()
 
     def _tail(self, file: Path, began: float) -> None:
-        """A host may be off meanwhile: its disk stays mounted."""
+        """A host may be off meanwhile: its disk stays mounted, while its lab is up."""
         place, rest = 0, b""
         while not self._over.wait(FOLLOW_S):
-            with contextlib.suppress(FileNotFoundError), file.open("rb") as lines:
+            with contextlib.suppress(OSError), file.open("rb") as lines:
                 lines.seek(place)
                 chunk = lines.read()
                 place += len(chunk)
