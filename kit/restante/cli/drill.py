@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +13,12 @@ from types import FrameType
 import click
 
 from restante.checks.bundle import Bundle
+from restante.cli.drill_progress import Progress
 from restante.cli.options import json_option
 from restante.cli.session import bundle_at, lab_for, plan_for, ways
 from restante.drills import report, results
-from restante.drills.run import Order, Play
+from restante.drills.lab_run import Play
+from restante.drills.run import Order
 from restante.drills.scenario import Scenario
 from restante.drills.scenarios import SCENARIOS
 from restante.drills.scenarios.staging import SCENARIOS as STAGING
@@ -185,57 +183,3 @@ def _tell(found: Sequence[results.Result], folder: Path, *, as_json: bool) -> No
 def _interrupt(_: int, __: FrameType | None) -> None:
     """As Ctrl-C: everything is taken down on the way out."""
     raise KeyboardInterrupt
-
-
-class Progress:
-    """Lines to standard error; on a terminal also one that shows what plays at this moment."""
-
-    def __init__(self, total: int = 0) -> None:
-        self.total, self._over, self._began = total, 0, time.monotonic()
-        self._playing: dict[str, float] = {}
-        self._lock, self._end = threading.Lock(), threading.Event()
-        self._live = sys.stderr.isatty()
-
-    def __enter__(self) -> Progress:
-        if self._live:
-            threading.Thread(target=self._refresh, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._line("")
-
-    def said(self, text: str) -> None:
-        self._print(text)
-
-    def plays(self, order: Order) -> None:
-        with self._lock:
-            self._playing[order.name] = time.monotonic()
-        if not self._live:
-            self._print(f"{order.name}: plays")
-
-    def over(self, order: Order) -> None:
-        verdict = results.Result.of(order.path).verdict
-        with self._lock:
-            self._over += 1
-            began = self._playing.pop(order.name, time.monotonic())
-            place = f"[{self._over}/{self.total}]"
-        self._print(f"{place} {order.name}: {verdict} ({time.monotonic() - began:.0f} s)")
-
-    def _print(self, text: str) -> None:
-        self._line("")
-        click.echo(f"{time.monotonic() - self._began:6.1f} s  {text}", err=True)
-
-    def _line(self, text: str) -> None:
-        """Over the last one."""
-        if self._live:
-            width = os.get_terminal_size(2).columns - 1
-            click.echo(f"\r\033[K{text[:width]}", nl=False, err=True)
-
-    def _refresh(self) -> None:
-        while not self._end.wait(1):
-            with self._lock:
-                now = time.monotonic()
-                playing = [f"{name} {now - began:.0f} s" for name, began in self._playing.items()]
-            if playing:
-                self._line("playing: " + ", ".join(playing))

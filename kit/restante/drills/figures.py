@@ -144,6 +144,15 @@ class Side:
         return max(waits, default=None)
 
     @cached_property
+    def epochs(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Of the mails that were handled before the first fault, and after the last heal."""
+        begun = next((event["at"] for event in self._each("nemesis", "inject")), self.end)
+        healed = max((event["at"] for event in self._each("nemesis", "heal")), default=self.end)
+        known = [event for event in self._each("agent", "handled") if event.get("epoch")]
+        before = frozenset(event["epoch"] for event in known if event["at"] < begun)
+        return before, frozenset(event["epoch"] for event in known if event["at"] > healed)
+
+    @cached_property
     def reconnects(self) -> int:
         return len(self._each("agent", "up")) - len({event.get("inbox") for event in self._each("agent", "up")})
 

@@ -1,7 +1,8 @@
 """What was seen in one run: a file of events, one JSON object a line, which is only ever appended to.
 
-The first line says what was played. Each other line has `at` (CLOCK_MONOTONIC in seconds; one kernel runs every host of a lab, so all
-sides share it), `side` (naive, common, kit, or all), `who` and `what`; `n` is the number of a mail, `inbox` the agent's.
+The first line says what was played; `restores`: the fault is healed by a restore of the store. Each other line has `at` (CLOCK_MONOTONIC
+in seconds; one kernel runs every host of a lab, so all sides share it), `side` (naive, common, kit, or all), `who` and `what`; `n` is the
+number of a mail, `inbox` the agent's.
 
 | who | what | meaning |
 |---|---|---|
@@ -22,6 +23,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,12 +53,15 @@ class Writer:
         self._file = path.open("w", buffering=1)
         self._moved = threading.Condition()
         self._events: list[Event] = []
+        self._numbers: dict[tuple[str, str, str], set[int]] = defaultdict(set)
         self._file.write(f"{json.dumps({'version': VERSION, **header})}\n")
 
     def add(self, event: Event) -> None:
         with self._moved:
             if not self._file.closed:
                 self._events.append(event)
+                if "n" in event:
+                    self._numbers[event["side"], event["who"], event["what"]].add(event["n"])
                 self._file.write(f"{json.dumps(event)}\n")
                 self._moved.notify_all()
 
@@ -70,10 +75,10 @@ class Writer:
         with self._moved:
             return sum(1 for _ in self._matching(after, wanted))
 
-    def numbers(self, **wanted: Any) -> set[int]:
-        """Of the mails in such events."""
+    def numbers(self, side: str, who: str, what: str) -> set[int]:
+        """Of the mails in such events. Kept as they come: an hour's mail is looked through again and again."""
         with self._moved:
-            return {event["n"] for event in self._matching(0.0, wanted)}
+            return set(self._numbers[side, who, what])
 
     def wait(self, limit_s: float, after: float = 0.0, times: int = 1, **wanted: Any) -> bool:
         """Whether such events came, so many, after a time, within the limit."""

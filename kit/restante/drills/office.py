@@ -12,6 +12,7 @@ from restante.errors import FoundError
 from restante.lab.system import await_true
 
 READY_S = 90
+PAGE = 1000  # the most that the API gives at once
 # Python is there with the post office, curl need not be.
 _ASK = """
 import http.client, json, socket, sys
@@ -39,6 +40,17 @@ def ask(host: Console, path: str, body: Any = None, method: str = "GET") -> Any:
         why = (done.stderr.strip().splitlines() or ["it did not say why"])[-1]
         raise FoundError(f"drill: the post office on {host.name} did not do {method} {path}: {why}")
     return json.loads(done.stdout)
+
+
+def listed(host: Console, path: str) -> Iterator[dict[str, Any]]:
+    """All items of a list, page after page: an hour's mail is more than one."""
+    cursor = ""
+    while True:
+        page = ask(host, f"{path}?limit={PAGE}{cursor}")
+        yield from page["items"]
+        if not page["next_cursor"]:
+            return
+        cursor = f"&cursor={page['next_cursor']}"
 
 
 def _ask(host: Console, *words: str) -> Any:
@@ -69,7 +81,7 @@ def found(hosts: Sequence[Console], inboxes: Sequence[str], run: str) -> Iterato
     for inbox in inboxes:
         gone = {event["n"] for event in buried}
         idle = _idle(host, inbox)
-        for message in ask(host, f"/inboxes/{inbox}/messages?limit=1000")["items"]:
+        for message in listed(host, f"/inboxes/{inbox}/messages"):
             n = int(message["subject"].split()[-1])
             yield {"what": "stored", "n": n, "inbox": local(inbox)}
             if idle and n not in gone:
@@ -106,5 +118,5 @@ def _idle(host: Console, inbox: str) -> bool:
 
 def _dead(host: Console, inboxes: Sequence[str]) -> Iterator[dict[str, Any]]:
     for inbox in inboxes:
-        for letter in ask(host, f"/inboxes/{inbox}/dead-letters?limit=1000")["items"]:
+        for letter in listed(host, f"/inboxes/{inbox}/dead-letters"):
             yield {"what": "dead", "n": int(letter["message"]["subject"].split()[-1]), "inbox": local(inbox)}

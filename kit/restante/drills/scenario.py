@@ -19,7 +19,8 @@ class Scenario:
     stage of the kind that the scenario is made for.
 
     `prepare` is done before any agent connects; in a lab, without it, the router's way is laid. `bound_s`: how long the kit's side may
-    be blind. `machines`: the hosts of a lab's fleet; of staging hosts the tiers that are broken.
+    be blind. `machines`: the hosts of a lab's fleet; of staging hosts the tiers that are broken. `restores`: its fault is healed by
+    a restore of the store.
     """
 
     name: str
@@ -32,3 +33,4 @@ class Scenario:
     fleet: str = "sqlite"
     machines: tuple[str, ...] = ROUTED
     sides: tuple[str, ...] = SIDES
+    restores: bool = False

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -24,12 +21,14 @@ from restante.drills.console import Console
 from restante.drills.history import Writer
 from restante.drills.load import GRACE_S
 from restante.drills.scenario import Scenario
+from restante.drills.senders import Senders
 from restante.errors import FoundError
 from restante.lab.system import await_true
 
 FOLLOW_S = 0.02
 CONNECT_S = 60
-DRAIN_S = 100  # the longest backoff of 60 s with its jitter, and then some
+# In which nothing moves: the senders' last tries, and the longest backoff of an agent, 60 s with its jitter, and then some.
+STILL_S = GRACE_S + 100
 
 
 class Stage(ABC):
@@ -50,9 +49,9 @@ class Stage(ABC):
         self.sides, self.agents = scenario.sides, scenario.agents
         self.random = random.Random(seed)  # noqa: S311
         self.not_awaited: set[int] = set()  # dead letters, and what is named as gone
-        self._n, self._over = 0, threading.Event()
+        self._over = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._load: subprocess.Popen[str] | None = None
+        self._senders: Senders | None = None
 
     # -- what each kind of hosts does in its own way
 
@@ -96,23 +95,22 @@ class Stage(ABC):
         for side in self.sides:
             if not self.history.wait(CONNECT_S, began, self.agents, side=side, what="up"):
                 raise FoundError(f"drill: the {side} agents did not connect within {CONNECT_S} s{self.complaint()}")
-        self._start_load()
+        targets = json.dumps({side: self.smtp[side] for side in self.sides})
+        argv = [sys.executable, "-m", "restante.drills.load", self.domain, self.inbox, targets]
+        self._senders = Senders([*self.prefix, *argv], self.history)
         self.history.say("stage", "play")
 
     def follow(self, file: Path, began: float) -> None:
         """What an agent appends to a file becomes history."""
-        self._behind(self._tail, file, began)
-
-    def _behind(self, work: Callable[..., None], *arguments: Any) -> None:
-        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        thread = threading.Thread(target=self._tail, args=(file, began), daemon=True)
         self._threads.append(thread)
         thread.start()
 
     def _tail(self, file: Path, began: float) -> None:
-        """A host may be off meanwhile: its disk stays mounted."""
+        """A host may be off meanwhile: its disk stays mounted, while its lab is up."""
         place, rest = 0, b""
         while not self._over.wait(FOLLOW_S):
-            with contextlib.suppress(FileNotFoundError), file.open("rb") as lines:
+            with contextlib.suppress(OSError), file.open("rb") as lines:
                 lines.seek(place)
                 chunk = lines.read()
                 place += len(chunk)
@@ -122,17 +120,6 @@ class Stage(ABC):
                     if event["at"] >= began:
                         self.history.add(event)
 
-    def _start_load(self) -> None:
-        targets = json.dumps({side: self.smtp[side] for side in self.sides})
-        argv = [sys.executable, "-m", "restante.drills.load", self.domain, self.inbox, targets]
-        self._load = apart([*self.prefix, *argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._behind(self._hear, self._load)
-
-    def _hear(self, load: subprocess.Popen[str]) -> None:
-        assert load.stdout
-        for line in load.stdout:
-            self.history.add(json.loads(line))
-
     # -- what a scenario does
 
     def send(self, kind: str = "mail") -> int:
@@ -140,23 +127,23 @@ class Stage(ABC):
 
         `kind`: mail, slow (2 s of work), block (50 s in which its program does nothing else) or poison (no agent can handle it).
         """
-        self._n += 1
+        assert self._senders
+        n = self._senders.send(kind, [office.local(inbox) for inbox in self.inboxes])
         if kind == "poison":
-            self.not_awaited.add(self._n)
-        inbox = office.local(self.inboxes[(self._n - 1) % self.agents])
-        assert self._load
-        assert self._load.stdin
-        self._load.stdin.write(json.dumps({"n": self._n, "inbox": inbox, "subject": f"{kind} {self._n}"}) + "\n")
-        return self._n
+            self.not_awaited.add(n)
+        return n
 
     @contextlib.contextmanager
     def mails(self, per_second: float) -> Iterator[None]:
-        """A steady stream for as long as the block runs."""
-        enough = threading.Event()
+        """A steady stream for as long as the block runs. Raises what ended it before."""
+        enough, ended = threading.Event(), list[FoundError]()
 
         def stream() -> None:
-            while not enough.wait(1 / per_second):
-                self.send()
+            try:
+                while not enough.wait(1 / per_second):
+                    self.send()
+            except FoundError as error:
+                ended.append(error)
 
         thread = threading.Thread(target=stream, daemon=True)
         thread.start()
@@ -165,6 +152,8 @@ class Stage(ABC):
         finally:
             enough.set()
             thread.join()
+        if ended:
+            raise ended[0]
 
     def sleep(self, quick_s: float, long_s: float | None = None) -> None:
         """Let time pass, a random fifth more or less."""
@@ -208,43 +197,43 @@ class Stage(ABC):
     # -- the end
 
     def close(self) -> None:
-        """No more mail; wait until the kit's side has all that was accepted there, or its time is over; look at what the office holds."""
-        assert self._load
-        assert self._load.stdin
-        self._load.stdin.close()
-        limit = time.monotonic() + GRACE_S + DRAIN_S
-        await_true(lambda: self._settled() or time.monotonic() > limit, GRACE_S + DRAIN_S + 1)
+        """No more mail; wait until the kit's side has all that was accepted there, or nothing moves; look at what the office holds."""
+        assert self._senders
+        self._senders.finish()
+        self._await_all()
         time.sleep(1)  # for what comes twice, which nothing announces
         for event in office.found(self.posts, self.inboxes, self.inbox):
             self.history.say("office", event.pop("what"), "kit", **event)
         self.history.say("stage", "end")
 
+    def _await_all(self) -> None:
+        """For as long as it moves: an hour's mail takes minutes to handle, on a slow machine more."""
+        while True:
+            moved = self._moved()  # before the question: what comes after it is seen below
+            if self._settled() or not await_true(lambda: self._moved() > moved, STILL_S):  # noqa: B023 - called in this turn
+                return
+
+    def _answered(self, side: str) -> set[int]:
+        taken, refused = (self.history.numbers(side, "load", what) for what in ("accepted", "refused"))
+        return taken | refused
+
+    def _moved(self) -> int:
+        """Grows with every answer and every mail that is handled, and has an end."""
+        answered = sum(len(self._answered(side)) for side in self.sides)
+        return answered + len(self.history.numbers("kit", "agent", "handled"))
+
     def _settled(self) -> bool:
         """Each mail has its answer on every side, and what the kit accepted was handled, or need not be waited for."""
-        for side in self.sides:
-            known = self.history.numbers(side=side, who="load", what="accepted")
-            known |= self.history.numbers(side=side, who="load", what="refused")
-            if len(known) < self._n:
-                return False
-        accepted = self.history.numbers(side="kit", who="load", what="accepted")
-        return accepted <= self.history.numbers(side="kit", what="handled") | self.not_awaited
+        assert self._senders
+        if any(len(self._answered(side)) < self._senders.sent for side in self.sides):
+            return False
+        handled = self.history.numbers("kit", "agent", "handled")
+        return self.history.numbers("kit", "load", "accepted") <= handled | self.not_awaited
 
     def clear(self) -> None:
         """Nothing that was started here goes on."""
         self._over.set()
-        if self._load:
-            end(self._load)
+        if self._senders:
+            self._senders.stop()
         for thread in self._threads:
             thread.join(5)
-
-
-def apart(argv: Sequence[str], **streams: Any) -> subprocess.Popen[str]:
-    """A process in a session of its own, so that `end` takes all of it, and a Ctrl-C only us."""
-    return subprocess.Popen(argv, text=True, bufsize=1, cwd="/", start_new_session=True, **streams)
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    """kill -9, of what it started too."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

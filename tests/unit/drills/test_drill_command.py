@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from forgery import CLEAN, forged, written
 
 from restante.cli.drill import _clear, command
+from restante.drills.run import Order
 from restante.drills.scenario import SIDES
 from restante.drills.scenarios import SCENARIOS
 from restante.errors import InputError
@@ -27,6 +28,11 @@ def test_the_list_has_every_cause() -> None:
     assert len(set(names)) == len(names)
     shown = drill("list").output
     assert all(each.name in shown and each.about in shown for each in SCENARIOS)
+
+
+def test_the_history_of_a_restore_says_that_it_is_one(tmp_path: Path) -> None:
+    restores = {each.name for each in SCENARIOS if Order(each, 1, True, tmp_path).header()["restores"]}
+    assert restores == {"copy-restored", "store-restored"} == {each.name for each in SCENARIOS if each.cause == 15}
 
 
 def test_a_run_is_judged_again_from_its_file() -> None:

@@ -87,10 +87,10 @@ SCENARIOS = (
     Scenario("disk-full", 11, "The store's disk is full, and has room again.", full, small_disk, machines=("mail", "agent"), sides=KIT),
     Scenario(
         "copy-restored", 15, "SQLite's disk is destroyed, and its last copy put back: what came after the copy is gone, and named.",
-        restored_copy, direct, machines=("mail", "agent"), sides=KIT,
+        restored_copy, direct, machines=("mail", "agent"), sides=KIT, restores=True,
     ),
     Scenario(
         "store-restored", 15, "PostgreSQL's data are destroyed, and restored with all that its log holds.",
-        restored, direct, fleet="postgresql", machines=STORE_HOSTS, sides=KIT,
+        restored, direct, fleet="postgresql", machines=STORE_HOSTS, sides=KIT, restores=True,
     ),
 )  # fmt: skip

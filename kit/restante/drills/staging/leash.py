@@ -10,7 +10,7 @@ import shlex
 import subprocess
 
 from restante.drills.console import Remote
-from restante.drills.stage import apart
+from restante.drills.process import apart
 from restante.errors import FoundError
 
 FOLDER = "/run/restante-drill"  # gone with a reboot, as its units are

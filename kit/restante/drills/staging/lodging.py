@@ -72,13 +72,7 @@ def sweep(posts: Sequence[Remote]) -> list[str]:
 
 def inboxes(host: Remote, run: str = "") -> list[str]:
     """Inboxes of drills, or of this one."""
-    found: list[str] = []
-    cursor = "0"
-    while cursor:
-        page: dict[str, Any] = office.ask(host, f"/inboxes?limit=1000&cursor={cursor}")
-        found += [each["inbox_id"] for each in page["items"] if _is_ours(each, run)]
-        cursor = page["next_cursor"]
-    return found
+    return [each["inbox_id"] for each in office.listed(host, "/inboxes") if _is_ours(each, run)]
 
 
 def _is_ours(inbox: dict[str, Any], run: str) -> bool:

@@ -13,8 +13,9 @@ from pathlib import Path
 from restante.drills import office
 from restante.drills.console import Remote, sh, together
 from restante.drills.history import Writer
+from restante.drills.process import apart, end
 from restante.drills.scenario import Scenario
-from restante.drills.stage import Stage, apart, end
+from restante.drills.stage import Stage
 from restante.drills.staging import lodging
 from restante.drills.staging.hosts import Hosts
 from restante.drills.staging.leash import FAULT, Leash
