@@ -88,11 +88,30 @@ def reboot_of_all_stores_at_once(ha: HaFleet) -> None:
     power_cut(ha, *STORES, away_s=1)
 
 
+def reboot_of_all_hosts_at_once(ha: HaFleet) -> None:
+    power_cut(ha, *STORES, *POSTS, *EDGES, away_s=1)
+
+
+def partition_of_an_edge_from_all(ha: HaFleet) -> None:
+    cut(ha, next(iter(EDGES)), 20, input="meta l4proto tcp", output="meta l4proto tcp")
+
+
+PSQL = ["runuser", "-u", "postgres", "--", "psql", "-qXAt", "-v", "ON_ERROR_STOP=1", "-d", "restante", "-c"]
+UNDER_WAY = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%TABLE late%' AND wait_event = 'PgSleep'"
+LATE_WRITE = "BEGIN; CREATE TABLE late (x int); SELECT pg_sleep(5); COMMIT"
+
+
 def freeze_of_the_leader(ha: HaFleet) -> None:
+    """A commit that was begun there before comes too late: another leads by then."""
     victim = ha.machine(parted_leader(ha))
-    victim.freeze()
-    time.sleep(30)
-    victim.thaw()
+    with subprocess.Popen(victim.console_command([*PSQL, LATE_WRITE], 120), stdout=subprocess.DEVNULL) as late:
+        until(lambda: victim.exec([*PSQL, UNDER_WAY]).stdout == "1\n", "a transaction that is under way", 10)
+        victim.freeze()
+        time.sleep(30)
+        victim.thaw()
+        assert late.wait(90) != 0, "the former leader has committed"
+    until(lambda: ha.leader != victim.name, "another leader", 60)
+    assert ha.machine(ha.leader).exec([*PSQL, "SELECT to_regclass('late')"]).stdout == "\n"
 
 
 def crash_of_postgresql(ha: HaFleet) -> None:
@@ -140,17 +159,22 @@ LONG: dict[Callable[[HaFleet], None], float] = {
     power_cut_of_the_synchronous_standby: 20,
     power_cut_of_both_standbys: 60,
     reboot_of_all_stores_at_once: 60,
+    reboot_of_all_hosts_at_once: 90,
     death_of_etcd_beside_the_leader: 10,
     partition_of_the_leader_from_etcd: 35,
     loss_one_way_to_the_leader: 35,
     partition_of_a_post_host_from_the_store: 35,
     power_cut_of_a_post_host_whose_queue_is_not_empty: 20,
     power_cut_of_an_edge: 5,
+    partition_of_an_edge_from_all: 5,
 }
 
 
 # An agent whose own path died in silence knows it after 35 s at worst (docs/explanation/liveness.md).
-SILENT = {power_cut_of_an_edge, power_cut_of_a_post_host_whose_queue_is_not_empty}
+SILENT = {
+    power_cut_of_an_edge, partition_of_an_edge_from_all, power_cut_of_a_post_host_whose_queue_is_not_empty,
+    reboot_of_all_hosts_at_once,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(

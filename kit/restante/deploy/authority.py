@@ -2,6 +2,8 @@
 
     root.pem, root.key      made at the first deploy; nobody but the controller has the key
     HOST.pem, HOST.key      a secret of the host, which signs its own short-lived certificates with it
+    HOST.before.pem         the issuer that the last one replaced: what it has signed is still shown until the host has the new one
+    members.pem             the issuers of the members of a replicated store, which alone may ask their etcd
 
 Whoever has a public key infrastructure of their own puts its files there: what is there and fits is used as it is.
 """
@@ -20,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from restante.deploy.certificates import DAY, ISSUES, builder, common_name, new_key, pem, root
 from restante.errors import InputError
 
+MEMBERS = "members.pem"  # restante.render.identity asks for it
 ROOT_LIFE = 3650 * DAY
 ISSUER_LIFE = 365 * DAY
 SOON = 60 * DAY  # as identity.issuer_warning
@@ -44,9 +47,18 @@ def ensure(folder: Path, hosts: Mapping[str, Sequence[str]]) -> list[str]:
         if issuer and issuer.subject != _subject(name):
             said += _of_others(path, issuer)
         elif not (issuer and _serves(issuer, names)):
+            if issuer:
+                path.replace(folder / f"{name}.before.pem")
             _write(folder / name, *_issuer(folder, name, names))
             said.append(f"made an issuer for {name}, valid for {ISSUER_LIFE.days} days")
     return said
+
+
+def gather(folder: Path, hosts: Sequence[str]) -> None:
+    """Write MEMBERS: what these hosts have signed is to be believed, also by the issuer before while that lives."""
+    paths = [folder / f"{name}{part}.pem" for name in hosts for part in ("", ".before")]
+    alive = [path for path in paths if path.exists() and _certificate(path).not_valid_after_utc > datetime.now(UTC)]
+    (folder / MEMBERS).write_bytes(b"".join(path.read_bytes() for path in alive))
 
 
 def _subject(name: str) -> x509.Name:

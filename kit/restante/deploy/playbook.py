@@ -114,7 +114,8 @@ def _authority(
 ) -> Iterator[Path]:
     """The authority's folder, with an issuer for each of the hosts. With `check` a copy of it: nothing is changed here either."""
     wanted = json.loads((bundle / "plan.json").read_text())["authority"]
-    names = {name: wanted[name]["names"] for name in hosts if name in wanted}
+    members = [name for name, each in wanted.items() if "etcd" in each["users"]] if hosts else []
+    names = {name: wanted[name]["names"] for name in dict.fromkeys((*hosts, *members)) if name in wanted}
     with contextlib.ExitStack() as stack:
         folder = folder.resolve()
         if check and names:
@@ -123,6 +124,8 @@ def _authority(
         for line in authority.ensure(folder, names) if wanted and hosts else ():
             if not check:
                 print(line, file=output)
+        if members:
+            authority.gather(folder, members)
         yield folder
 
 

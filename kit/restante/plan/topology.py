@@ -161,7 +161,6 @@ def certified(spec: Spec, host: str) -> list[str]:
     """Names and addresses that the host's certificates are for."""
     office = Tier.post in spec.hosts[host].tiers and post.secured_addresses(spec, host)
     names = [identity.name(spec, host), *([identity.tier_name(spec, Tier.post)] if office else [])]
-    names += [identity.tier_name(spec, Tier.store)] if host in cluster.members(spec) else []
     return [*names, *spec.hosts[host].addresses]
 
 

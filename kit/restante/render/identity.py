@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from restante.plan import identity, topology
+from restante.plan import cluster, identity, topology
 from restante.plan.build import HostPlan, Plan
 from restante.render.manifest import Secret
 from restante.spec.model import Tier
 
+MEMBERS = f"{identity.ISSUER}/members.pem"  # whom etcd believes: members' issuers, and no other host's
 OFFICES = "/etc/restante/tls/offices.pem"  # whom an edge believes that it is a post office
 
 
@@ -25,7 +26,7 @@ def context(plan: Plan, host: HostPlan) -> dict[str, Any]:
         "believed_offices": OFFICES if asks_offices(plan, host) else None,
         "offices_name": identity.tier_name(plan.spec, Tier.post),
         "offices_at": offices_at(plan),
-        "members_name": identity.tier_name(plan.spec, Tier.store),
+        "members_root": MEMBERS,
     }
 
 
@@ -44,6 +45,8 @@ def secrets(plan: Plan, host: HostPlan) -> dict[str, Secret]:
     found = {OFFICES: Secret("nginx", "authority:root.pem", mode="0644")} if asks_offices(plan, host) else {}
     if not topology.identities(plan.spec, host.name):
         return found
+    if host.name in cluster.members(plan.spec):
+        found |= {MEMBERS: Secret("etcd", "authority:members.pem", mode="0644")}
     return found | {
         identity.ROOT: Secret("identity", "authority:root.pem", mode="0644"),
         f"{identity.ISSUER}/host.pem": Secret("identity", f"authority:{host.name}.pem", mode="0644"),

@@ -60,6 +60,24 @@ def test_an_issuer_speaks_for_its_own_host_and_for_no_other(tmp_path: Path) -> N
     )
 
 
+def test_members_believe_each_other_s_issuers_alone_and_the_one_before_while_it_lives(tmp_path: Path) -> None:
+    authority.ensure(tmp_path, HOSTS)
+    authority.gather(tmp_path, ["store-1"])
+    own = "DNS:store-1.mail.example.org, IP:198.51.100.21"
+
+    def let_in(made: Path, issuer: str) -> bool:
+        argv = f"openssl verify -partial_chain -CAfile {tmp_path}/{authority.MEMBERS} -untrusted {tmp_path}/{issuer}.pem {made}"
+        return subprocess.run(argv.split(), check=False, capture_output=True).returncode == 0
+
+    of_old_issuer = leaf(tmp_path, "store-1", own).rename(tmp_path / "old.pem")
+    assert let_in(of_old_issuer, "store-1")
+    assert not let_in(leaf(tmp_path, "post-1", "DNS:post-1.mail.example.org"), "post-1")
+    authority.ensure(tmp_path, {**HOSTS, "store-1": ["store-1.mail.example.org", "198.51.100.29"]})
+    authority.gather(tmp_path, ["store-1"])
+    assert let_in(of_old_issuer, "store-1.before")
+    assert let_in(leaf(tmp_path, "store-1", "DNS:store-1.mail.example.org"), "store-1")
+
+
 def by_others(folder: Path, name: str, days: int) -> bytes:
     """An issuer with its key, signed by an operator's own authority."""
     made = root("an operator's own", key := new_key(), days * DAY, 0)

@@ -67,7 +67,7 @@ def test_the_call_and_what_came_of_it(monkeypatch: pytest.MonkeyPatch, bundle: P
 
 def test_a_dry_run_makes_and_renews_nothing_here(monkeypatch: pytest.MonkeyPatch, bundle: Path, tmp_path: Path) -> None:
     plan = json.loads((bundle / "plan.json").read_text())
-    names = {"edge-1": {"names": ["edge-1.mail.example.org", "192.0.2.11"]}}
+    names = {"edge-1": {"names": ["edge-1.mail.example.org", "192.0.2.11"], "users": []}}
     (bundle / "plan.json").write_text(json.dumps({**plan, "authority": names}))
     called = fake_ansible(monkeypatch, tmp_path, {"edge-1": {"state": "changed", "release": "r1"}})
     deploy(bundle, check=True, secrets=tmp_path)
