@@ -137,6 +137,26 @@ def test_mail_that_grows_old_in_postfix_s_queue_is_told_and_a_queue_that_nobody_
         assert "nobody has looked at Postfix's queue for 60 minutes" in watch.told["mta-queue"]
 
 
+def test_what_sockets_show_of_their_paths_is_told_without_prometheus(tmp_path: Path) -> None:
+    with serving(settings(tmp_path / "data")) as office:
+        post = office.office.post
+        watch = Watch(post, 0)
+        office.run(watch.look())
+        assert not watch.told
+        post.metrics.slow.inc(31)
+        post.metrics.closes.labels("4001").inc(3)
+        for _ in range(99):
+            post.metrics.signal_delay.observe(0.001)
+        for _ in range(2):
+            post.metrics.signal_delay.observe(2)
+        office.run(watch.look())
+        assert watch.told == {
+            "slow-sockets": "31 clients that do not read were dropped within ten minutes",
+            "clients-silent": "3 clients fell silent within ten minutes, of 0 connected now",
+            "signals-slow": "2 of 101 signals came over a second after their commit",
+        }
+
+
 def test_a_part_that_ends_takes_the_server_with_it(tmp_path: Path) -> None:
     async def broken(*_: object) -> None:
         raise RuntimeError("nobody expected this")

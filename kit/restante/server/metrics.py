@@ -66,3 +66,7 @@ class Metrics:
             "restante_certificate_warn_before_seconds", "With less to go nobody renewed it in time.", ["certificate"]
         )
         self.agents = gauge("restante_agent_counter", "What agents report in their pings, summed.", ["name"])
+
+    def value(self, name: str, **labels: str) -> float:
+        """Of one sample, as a scrape would show it."""
+        return self.registry.get_sample_value(name, labels) or 0.0
