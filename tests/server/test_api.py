@@ -13,6 +13,7 @@ import pytest
 from office import INBOX, OTHER, Office
 
 from restante.server.api.context import ApiError
+from restante.server.push import hub
 
 
 def test_mail_waits_until_it_is_received_and_acknowledged(office: Office) -> None:
@@ -396,3 +397,17 @@ def test_a_recovery_is_not_cut_short_by_other_inboxes_mail(office: Office) -> No
     office.send("theirs", "theirs", "theirs")
     office.send("mine", to=OTHER)
     assert office.call("POST", f"/v1/webhooks/{made['id']}/recover", {"since": 0}).json == {"recovering": 1}
+
+
+def test_nobody_waits_for_a_store_that_is_away(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def authenticate(text: str) -> None:
+        asked.append(text)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(hub, "STALE_S", -1)
+        broken.setattr(office.office.post.store, "authenticate", authenticate)
+        refused = office.call("POST", f"/v1/inboxes/{INBOX}/receive", {})
+        assert (refused.status, refused.json["error"]["code"], asked) == (503, "unavailable", [])
+    assert office.call("POST", f"/v1/inboxes/{INBOX}/receive", {}).status == 200

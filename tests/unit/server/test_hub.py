@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import cast
+
+import pytest
 
 from restante.server.push.hub import Hub, Waiter
 from restante.server.store.store import Store
@@ -38,3 +41,13 @@ def test_who_listens_to_another_inbox_sleeps_on() -> None:
         assert hub.known_head(1) is None, "nobody listens, and nothing is remembered"
 
     asyncio.run(work())
+
+
+def test_a_store_that_commits_is_not_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    hub = Hub(cast("Store", _Store()))
+    now[0] += 11
+    assert hub.store_is_away
+    hub.moved({1: 7})
+    assert not hub.store_is_away

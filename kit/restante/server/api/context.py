@@ -68,10 +68,15 @@ class Post:
     _standing: dict[str, float] = field(default_factory=dict)
 
     async def caller(self, connection: HTTPConnection) -> Caller:
-        """Raises ApiError 401. The token is read from the header only: an address bar and a log keep what is in a URL."""
+        """Raises ApiError 401. The token is read from the header only: an address bar and a log keep what is in a URL.
+
+        Raises StoreError at once while the store is away: a request that waited for it would hold its agent when the store is back.
+        """
         if connection.scope.get(ADMIN):
             connection.scope[CALLER] = "root on this host"
             return Caller("", admin=True)
+        if self.hub.store_is_away:
+            raise StoreError("the store does not answer at this moment")
         scheme, _, text = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not text:
             raise ApiError(401, "unauthorized", "a token is needed: Authorization: Bearer TOKEN")

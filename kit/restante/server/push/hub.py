@@ -74,7 +74,8 @@ class Hub:
             self.remove(inbox_id, waiter)
 
     def moved(self, heads: Mapping[int, int]) -> None:
-        """The store's `on_heads`."""
+        """The store's `on_heads`: it has just committed, or told of another server's commit."""
+        self._fresh_at = time.monotonic()
         for inbox_id, head in heads.items():
             if known := self._heads.get(inbox_id):
                 self._heads[inbox_id] = (known[0], max(head, known[1]))
