@@ -368,9 +368,14 @@ def test_a_socket_holds_while_the_store_is_away_and_its_pongs_say_so(
     async def away(*_: object) -> None:
         raise StoreError("away")
 
+    errors = []
+
     async def pong(ws: Connection, number: int) -> Any:
         await ws.send(json.dumps({"type": "ping", "id": number, "ts": 1}))
-        return (await frame(ws, "pong"))["heads"]
+        while (found := json.loads(await ws.recv()))["type"] == "error":
+            errors.append(found["code"])
+        assert found["type"] == "pong"
+        return found["heads"]
 
     async def until(ws: Connection, known: bool) -> None:
         while ((await pong(ws, 1)) is not None) != known:
@@ -382,7 +387,11 @@ def test_a_socket_holds_while_the_store_is_away_and_its_pongs_say_so(
         with monkeypatch.context() as broken:
             broken.setattr(store, "read", away)
             await until(ws, known=False)
+            while not errors:
+                await until(ws, known=False)
+                await asyncio.sleep(0.3)
         await until(ws, known=True)
+        assert errors == ["unavailable"], "it is said once, without being asked"
         await asyncio.to_thread(office.send, "one")
         assert (await frame(ws, "signal"))["subject"] == "one"
 

@@ -12,6 +12,7 @@ from restante.client.errors import RefusedError
 from restante.client.figures import Figures
 from restante.client.found import Found
 from restante.protocol.liveness import Liveness
+from restante.protocol.messages import UNAVAILABLE
 from restante.protocol.position import Cursor
 
 log = logging.getLogger("restante.client")
@@ -131,6 +132,8 @@ class Subscription:
 
     def _error(self, frame: dict[str, Any]) -> None:
         log.warning("the post office says: %s", frame.get("message"))
+        if frame.get("code") == UNAVAILABLE:
+            self._store_is_away(True)
 
 
 _HANDLERS: dict[str, Callable[[Subscription, dict[str, Any]], None]] = {

@@ -115,5 +115,8 @@ def reconnect(reason: str, retry_after_ms: int, deadline_ms: int) -> dict[str, A
     return {"type": "reconnect", "reason": reason, "retry_after_ms": retry_after_ms, "deadline_ms": deadline_ms}
 
 
+UNAVAILABLE = "unavailable"  # of an error: the store can't be asked at this moment
+
+
 def error(code: str, message: str, *, temporary: bool) -> dict[str, Any]:
     return {"type": "error", "code": code, "message": message, "temporary": temporary}

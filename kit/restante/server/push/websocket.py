@@ -57,7 +57,7 @@ class Session:
     """`find` says which inboxes this socket may subscribe to; `valid`, soon and without an error, whether its token still is."""
 
     __slots__ = (
-        "_again", "_budget", "_find", "_flushing", "_framed_at", "_hub", "_metrics", "_store", "_task", "_valid", "_ws",
+        "_again", "_away", "_budget", "_find", "_flushing", "_framed_at", "_hub", "_metrics", "_store", "_task", "_valid", "_ws",
         "counters", "heard_at", "name", "opened_at", "peer", "streams", "told",
     )  # fmt: skip
 
@@ -70,7 +70,7 @@ class Session:
         self.counters: dict[str, float] = {}
         self.peer = ws.client.host if ws.client else ""
         self.opened_at = self.heard_at = self._framed_at = time.monotonic()
-        self.told = False
+        self.told = self._away = False
         self._budget = BURST
         self._flushing = self._again = False
         self._task: asyncio.Task[None] | None = None
@@ -133,7 +133,7 @@ class Session:
                     }
                 )
             except StoreError as error:
-                await self._send(frames.error("unavailable", str(error), temporary=True))
+                await self._send(frames.error(frames.UNAVAILABLE, str(error), temporary=True))
                 await self.close(TRY_AGAIN_LATER, "the store is away")
                 return
         await self._send(frames.subscribed(answers))
@@ -202,6 +202,15 @@ class Session:
             if not found:
                 return
 
+    async def warn(self) -> None:
+        """Say that the store is away, once each time: the agent may ask another server for its mail."""
+        before, self._away = self._away, self._hub.store_is_away
+        if self._away and not before:
+            with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
+                await self._send(
+                    frames.error(frames.UNAVAILABLE, "the store does not answer at this moment", temporary=True)
+                )
+
     async def move(self, reason: str, spread_s: float, deadline_s: float) -> None:
         """Ask the client to open another socket before this one is closed."""
         self.told = True
@@ -246,6 +255,7 @@ class Sessions:
         while True:
             await asyncio.sleep(min(5.0, self.timing.interval_s / 3))
             now = time.monotonic()
+            await asyncio.gather(*(session.warn() for session in self.open))
             for session in list(self.open):
                 if now - session.heard_at > self.timing.server_silence_s:
                     await session.close(Close.SILENT, f"no ping for {self.timing.server_silence_s:.0f} s")
