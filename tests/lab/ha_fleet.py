@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from mail_host import INBOX, Load, PostHost
+from mail_host import HERE, INBOX, Load, PostHost
 from test_examples import Fleet, until
 
 STORES = ("store-1", "store-2", "store-3")
@@ -62,6 +62,38 @@ class Agent:
         self._thread.join()
 
 
+class Lines:
+    """The connections of many agents, without their mail."""
+
+    def __init__(self, fleet: Fleet, token: str, count: int) -> None:
+        environment = {**os.environ, "SSL_CERT_FILE": str(fleet.lab.authority / "ca.pem")}
+        argv = [*fleet.lab.prefix(), sys.executable, str(HERE / "lines.py"), INBOX, token, str(count)]
+        self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment)
+        self._up, self._moved = 0, threading.Condition()
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            with self._moved:
+                self._up = int(line)
+                self._moved.notify_all()
+
+    def until(self, condition: Callable[[int], bool], limit_s: float) -> None:
+        """`condition` holds of the number that stands."""
+        with self._moved:
+            assert self._moved.wait_for(lambda: condition(self._up), limit_s), f"{self._up} stand"
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._thread.join()
+
+
 @dataclass
 class Told:
     """Of one fault. `gap_s`: the longest time without a commit. `late_s`: the longest from a mail's commit to its agent, where what is
@@ -83,7 +115,8 @@ class HaFleet:
         with (fleet.lab.directory / "hosts").open("a") as names:
             names.writelines(f"{address} mail.example.org\n" for address in EDGES.values())
         made = self.posts[0].ask("POST", "/v1/tokens", {"name": "agent", "scopes": {INBOX: ["receive", "read"]}})
-        self.agent = Agent(fleet, made["token"])
+        self.token = made["token"]
+        self.agent = Agent(fleet, self.token)
         self._next = 0
 
     def machine(self, name: str) -> Any:
