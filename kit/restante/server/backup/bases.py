@@ -32,16 +32,27 @@ def make(cluster: Cluster, directory: Path) -> Base:
 
 
 def verify(cluster: Cluster, path: Path) -> Base:
-    """Raises FoundError when a file is not what was written, or when the log that follows has a gap."""
+    """Raises FoundError when a file is not what was written, or when the log that follows has a gap or is of another history."""
+    made = whole(cluster, path)
+    if wal.history(path, made).lacks(made.segment):
+        raise FoundError(
+            f"{path} is whole, and was made of a leader that had gone on alone: no log that came since follows on it; "
+            "choose an older one, or make a new one"
+        )
+    if missing := wal.gap(path, made):
+        raise FoundError(
+            f"{path} is whole, and the log that follows on it has a gap: {missing} is missing in {wal.folder(path.parent, made.line)}; "
+            "nothing from after it can be restored from this backup, and `restante restore --to` a moment before"
+        )
+    return made
+
+
+def whole(cluster: Cluster, path: Path) -> Base:
+    """Whatever log follows: a restore to a moment may need no more than is there, and PostgreSQL says when it does."""
     made = described(path)
     if not isinstance(made, Base):
         raise InputError(f"{path} is a copy of SQLite, and a base backup of PostgreSQL is wanted here")
     demand_whole(cluster, path)
-    if missing := wal.gap(path, made):
-        raise FoundError(
-            f"{path} is whole, and the log that follows on it has a gap: {missing} is missing in {wal.folder(path.parent, made.line)}; "
-            "nothing from after it can be restored from this backup"
-        )
     return made
 
 

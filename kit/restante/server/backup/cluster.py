@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restante.errors import FoundError
+from restante.server.backup import timelines
+from restante.server.backup.timelines import History
 
 SOCKETS = "/var/run/postgresql"
 SLOT = "restante"
@@ -49,6 +51,13 @@ class Cluster:
     def slot_position(self) -> str:
         """Where the log that the slot keeps begins; "" when there is no slot, or when it was given up."""
         return self._replication(f"READ_REPLICATION_SLOT {SLOT}").split("|")[1]
+
+    def history(self) -> History:
+        """Of the timeline that its leader writes."""
+        timeline = int(self._replication("IDENTIFY_SYSTEM").split("|")[1])
+        # The first one has no file.
+        text = self._replication(f"TIMELINE_HISTORY {timeline}").partition("|")[2] if timeline > 1 else ""
+        return timelines.read(timeline, text)
 
     def new_slot(self) -> None:
         """One that was given up is in the way of another."""

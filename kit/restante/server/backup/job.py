@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
+from pathlib import Path
 from typing import NoReturn
 
 from restante.server.backup import bases, copies, folder, wal
@@ -33,19 +35,36 @@ def prune(settings: BackupSettings) -> None:
 
 def receive(settings: BackupSettings) -> NoReturn:
     """Become pg_receivewal. It ends when its connection does, and systemd starts all of this anew: the cluster may be another then."""
-    here = cluster(settings)
-    position, number = here.slot_position(), wal.current(settings.directory)
-    if not (position and number and wal.goes_on(settings.directory, number, position)):
+    here, directory = cluster(settings), settings.directory
+    if not _goes_on(here, directory):
         # The line first: a slot without one of its own would go on in the line before.
-        wal.begin(settings.directory)
+        wal.begin(directory)
         here.new_slot()
-    number = wal.current(settings.directory)
-    if not wal.segments(settings.directory, number):
-        (settings.directory / "wanted").touch()  # a unit watches it: a line needs a base backup
-    line = wal.folder(settings.directory, number)
+    number = wal.current(directory)
+    if not wal.segments(directory, number):
+        _want_a_backup(directory)
+    line = wal.folder(directory, number)
     program = here.tool("pg_receivewal")
     where = (f"--dbname={here.leader}", f"--directory={line}", f"--slot={SLOT}")
     os.execv(program, [program, *where, "--synchronous", "--no-loop", "--no-password"])  # noqa: S606
+
+
+def _goes_on(here: Cluster, directory: Path) -> bool:
+    """Whether what the leader has follows on the line that was written last."""
+    number, history, position = wal.current(directory), here.history(), here.slot_position()
+    if not number or not history.follows(wal.held(directory, number)):
+        return False
+    if aside := wal.set_aside(directory, number, history):
+        sys.stderr.write(
+            f"log that the leader before had alone is in {aside} now: the present one has it not, and no restore reads it\n"
+        )
+        _want_a_backup(directory)  # the last one may stand on that
+    return bool(position) and wal.goes_on(directory, number, position)
+
+
+def _want_a_backup(directory: Path) -> None:
+    """A unit watches the file."""
+    (directory / "wanted").touch()
 
 
 def cluster(settings: BackupSettings) -> Cluster:

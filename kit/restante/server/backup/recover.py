@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from restante.errors import FoundError, InputError
-from restante.server.backup import bases, folder, wal
+from restante.server.backup import bases, folder, timelines, wal
 from restante.server.backup.cluster import Cluster, run
 from restante.server.backup.folder import Base
 from restante.server.store.inboxes import new_epoch
@@ -55,7 +55,7 @@ def serve(cluster: Cluster, path: Path, directory: Path, to: float | None = None
 
 def recover(cluster: Cluster, path: Path, fresh: Path, to: float | None, owner: str) -> tuple[Base, int]:
     """In `fresh`, which is made anew, as `owner`. Nothing else is touched."""
-    made = bases.verify(cluster, path)
+    made = bases.verify(cluster, path) if to is None else bases.whole(cluster, path)
     if to is not None and to < made.made_at:
         raise InputError(
             f"{made.file} was complete only at {when(made.made_at)}, after that moment; choose an older one"
@@ -104,6 +104,8 @@ def _run_recovery(cluster: Cluster, fresh: Path, to: float | None, owner: str) -
     settings = {
         # A replicated store's own settings lie in its folder, and are for a member.
         "config_file": "/dev/null" if cluster.server else str(cluster.config), "data_directory": str(fresh), "hot_standby": "off",
+        # "latest", the default, stops looking where a number was left out.
+        "recovery_target_timeline": str(timelines.newest(fresh / "pg_wal").timeline),
         "restore_command": "false", "recovery_target_action": "promote", "log_destination": "stderr", "logging_collector": "off",
     }  # fmt: skip
     if to is not None:

@@ -1,21 +1,24 @@
 """The log (WAL) of PostgreSQL beside its base backups, one folder for each line: a stretch of log without a gap or a branch.
 
 A line ends when its cluster is restored, which changes history, or when the slot that kept the log for us is gone. Then the next
-begins, and needs a base backup of its own; so a log that does not belong to a backup is never replayed on it.
+begins, and needs a base backup of its own; so a log that does not belong to a backup is never replayed on it. A failover goes on in
+the line, on another timeline; what the old leader sent beyond the point where that begins is set aside.
 """
 
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from restante.server.backup import timelines
 from restante.server.backup.cluster import Cluster, run
-from restante.server.backup.folder import Base, listed, sync
+from restante.server.backup.folder import Base, listed, name, sync
+from restante.server.backup.timelines import SEGMENT_BYTES, History, number
 
 PART = ".partial"
-SEGMENT_BYTES = 16 << 20
-SEGMENTS = 0x100  # in one file of the log's middle number, at PostgreSQL's own segment size of 16 MiB
+ASIDE = "aside-"
 
 
 def folder(directory: Path, line: int) -> Path:
@@ -56,26 +59,59 @@ def goes_on(directory: Path, line: int, position: str) -> bool:
     found = segments(directory, line)
     if not found:
         return True
-    last, path = max(found.items(), key=lambda each: _number(each[0]))
-    high, low = (int(part, 16) for part in position.split("/"))
-    return high * SEGMENTS + low // SEGMENT_BYTES <= _number(last) + (path.suffix != PART)
+    # The one that pg_receivewal goes on from, too.
+    last, path = max(found.items(), key=lambda each: (number(each[0]), each[0]))
+    return timelines.position(position) // SEGMENT_BYTES <= number(last) + (path.suffix != PART)
+
+
+def held(directory: Path, line: int) -> History:
+    """The history that its log is of."""
+    return timelines.newest(folder(directory, line))
+
+
+def set_aside(directory: Path, line: int, history: History) -> Path | None:
+    """The folder to which log that `history` does not have was moved, if there was any. Nobody else may have it: it is kept.
+
+    Where it lay, a recovery would read it, and pg_receivewal would ask for what follows on it, which no server has.
+    """
+    where = folder(directory, line)
+    aside = where / f"{ASIDE}{name(time.time())}"
+    for segment, path in segments(directory, line).items():
+        if history.lacks(segment):
+            aside.mkdir(mode=0o700, exist_ok=True)
+            path.rename(aside / path.name)
+        elif history.cuts(segment) and path.suffix != PART:
+            path.rename(f"{path}{PART}")  # to go on from its beginning: as much of it is received again as is history
+    sync(where)
+    if not aside.exists():
+        return None
+    sync(aside)
+    return aside
+
+
+def history(base: Path, made: Base) -> History:
+    """The one that a recovery follows: the newest that the base backup or its line knows."""
+    return timelines.newest(base / "pg_wal", folder(base.parent, made.line))
 
 
 def gap(base: Path, made: Base) -> str | None:
-    """The first segment that is missing between the base backup's start and the end of its line."""
-    own = {path.name for path in (base / "pg_wal").iterdir()}
-    there = {_number(name) for name in (own | set(segments(base.parent, made.line))) if _is_segment(name)}
-    needed = range(_number(made.segment), max(there, default=0) + 1)
-    missing = next((number for number in needed if number not in there), None)
-    return None if missing is None else f"{made.segment[:8]}{missing // SEGMENTS:08X}{missing % SEGMENTS:08X}"
+    """The first segment that is missing between the base backup's start and the end of its line, on the way of its history."""
+    way = history(base, made)
+    own = {path.name for path in (base / "pg_wal").iterdir() if _is_segment(path.name)}
+    there = {segment for segment in own | set(segments(base.parent, made.line)) if not way.lacks(segment)}
+    last = max(map(number, there), default=0)
+    needed = range(number(made.segment), max(last, way.begins // SEGMENT_BYTES) + 1)
+    return next((segment for segment in map(way.segment, needed) if segment not in there), None)
 
 
 def prune(cluster: Cluster, directory: Path, kept: list[Base]) -> None:
     """What no base backup needs any more. The line that is being written stays."""
     for line in lines(directory):
-        first = min((each.segment for each in kept if each.line == line), default=None)
+        # By number, as pg_archivecleanup does: a base backup may stand on what a timeline had beyond the point where it was left.
+        first = min((each.segment for each in kept if each.line == line), key=number, default=None)
         if first:
-            run(cluster.tool("pg_archivecleanup"), str(folder(directory, line)), first)
+            for place in (folder(directory, line), *folder(directory, line).glob(f"{ASIDE}*")):
+                run(cluster.tool("pg_archivecleanup"), str(place), first)
         elif line != current(directory):
             shutil.rmtree(folder(directory, line))
 
@@ -84,14 +120,10 @@ def after(directory: Path, made: Base) -> Iterator[tuple[str, Path]]:
     """The log that follows on the base backup, and where others took over its lead: (name in pg_wal, file)."""
     for path in folder(directory, made.line).glob("*.history"):
         yield path.name, path
-    for name, path in segments(directory, made.line).items():
-        if name >= made.segment:
-            yield name, path
+    for segment, path in segments(directory, made.line).items():
+        if segment >= made.segment:
+            yield segment, path
 
 
-def _is_segment(name: str) -> bool:
-    return len(name) == len("000000010000000000000001")
-
-
-def _number(segment: str) -> int:
-    return int(segment[8:16], 16) * SEGMENTS + int(segment[16:24], 16)
+def _is_segment(file: str) -> bool:
+    return len(file) == len("000000010000000000000001")

@@ -9,10 +9,14 @@ import pytest
 from restante.server.backup import folder, wal
 from restante.server.backup.cluster import Cluster
 from restante.server.backup.folder import Base
+from restante.server.backup.timelines import OPEN, History
+
+LED_ANEW = History({1: 0x3000100, 2: OPEN})
+FILE = "1\t0/3000100\tno recovery target specified\n"
 
 
-def segment(number: int) -> str:
-    return f"00000001{number >> 8:08X}{number & 0xFF:08X}"
+def segment(number: int, timeline: int = 1) -> str:
+    return f"{timeline:08X}{number >> 8:08X}{number & 0xFF:08X}"
 
 
 def base(directory: Path, own: range, line: int = 1) -> tuple[Path, Base]:
@@ -49,6 +53,36 @@ def test_a_gap_between_a_base_backup_and_the_end_of_its_line_is_named(
     assert wal.gap(*base(tmp_path, own)) == (segment(missing) if missing else None)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "missing"),
+    [
+        ((2, 3), (3, 4), None),
+        ((2, 3), (4,), 3),
+        ((2, 3, 4, 5), (3, 5), 4),
+        ((2, 3), (), 3),
+        ((1, 2), (), 3),
+    ],
+)
+def test_log_of_the_leader_before_fills_no_gap_in_that_of_the_next(
+    tmp_path: Path, before: tuple[int, ...], after: tuple[int, ...], missing: int | None
+) -> None:
+    where = wal.folder(tmp_path, line(tmp_path, *before))
+    (where / "00000002.history").write_text(FILE)
+    for number in after:
+        (where / segment(number, 2)).touch()
+    assert wal.gap(*base(tmp_path, range(2, 3))) == (segment(missing, 2) if missing else None)
+
+
+def test_what_history_left_out_is_set_aside_and_where_it_was_left_is_received_again(tmp_path: Path) -> None:
+    where = wal.folder(tmp_path, line(tmp_path, 2, 3, 4, 5))
+    aside = wal.set_aside(tmp_path, 1, LED_ANEW)
+    assert aside
+    assert {path.name for path in aside.iterdir()} == {segment(4), f"{segment(5)}.partial"}
+    assert {path.name for path in where.iterdir()} == {segment(2), f"{segment(3)}.partial", aside.name}
+    assert wal.set_aside(tmp_path, 1, LED_ANEW) is None
+    assert wal.goes_on(tmp_path, 1, "0/3000060")
+
+
 def test_the_log_that_follows_starts_with_the_backup_s_own_segment(tmp_path: Path) -> None:
     line(tmp_path, 1, 2, 3)
     _, made = base(tmp_path, range(2, 3))
@@ -72,6 +106,12 @@ def test_log_that_begins_after_the_line_s_end_is_another_line(
     made = wal.begin(tmp_path)
     (wal.folder(tmp_path, made) / last).touch()
     assert wal.goes_on(tmp_path, made, position) == goes_on
+
+
+def test_log_goes_on_from_the_latest_timeline_s(tmp_path: Path) -> None:
+    where = wal.folder(tmp_path, line(tmp_path, 3))
+    (where / segment(3, 2)).touch()
+    assert wal.goes_on(tmp_path, 1, "0/4000000")
 
 
 def test_where_another_took_over_the_lead_belongs_to_the_log(tmp_path: Path) -> None:
