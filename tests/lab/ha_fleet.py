@@ -135,7 +135,8 @@ class HaFleet:
         return {each["name"]: each for each in next((found for found in answers if found), ())}
 
     def named(self, role: str) -> str:
-        return next(name for name, each in self.members().items() if each["role"] == role)
+        """Whose role it is now; "" while it is nobody's, as during a failover."""
+        return next((name for name, each in self.members().items() if each["role"] == role), "")
 
     @property
     def leader(self) -> str:

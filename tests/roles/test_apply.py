@@ -357,6 +357,15 @@ def test_a_member_that_does_not_settle_gets_the_release_before_back(machine: Mac
     assert machine.read(CONF) == "good"
 
 
+def test_a_rollback_is_compared_with_what_serves_too(machine: Machine) -> None:
+    machine.apply(nginx("r1"))
+    machine.apply(nginx("r2", "second"))
+    release, contents = apply.previous(machine.host)
+    compared = apply.rehearse(machine.host, release, contents).as_json()["serving"]
+    apply.apply(machine.host, release, contents, CODE, serving=compared)
+    assert machine.read(CONF) == "good"
+
+
 def test_a_host_that_another_deploy_has_changed_since_it_was_compared_is_left_as_it_is(machine: Machine) -> None:
     machine.apply(nginx("r1"))
     ours = nginx("ours", "ours")

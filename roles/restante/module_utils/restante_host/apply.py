@@ -156,7 +156,7 @@ def put_back(store: Store, failed: Manifest) -> str:
 def _rehearse(step: Step) -> Report:
     tests = trial.run(step) if step.changes.needed else []
     trial.demand(tests)
-    return Report(step.new.release, step.changes, diff.entries(step), tests)
+    return Report(step.new.release, step.changes, diff.entries(step), tests, serving=step.store.serving)
 
 
 def _users(host: Host, names: Sequence[str]) -> None:
