@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -613,5 +614,20 @@ def test_hostile_mail_is_kept_and_handed_over_byte_for_byte(run: Run) -> None:
             raw = await store.bodies([each.summary.body_id for each in batch])
             handed += [raw[each.summary.body_id] for each in batch]
         assert handed == corpus
+
+    run(work)
+
+
+def test_heads_are_read_though_every_reader_is_busy(run: Run) -> None:
+    """They show whether the store answers."""
+
+    async def work(store: Store, inbox: Inbox) -> None:
+        enough = threading.Event()
+        busy = [asyncio.ensure_future(store.read(lambda _: enough.wait(20))) for _ in range(8)]
+        try:
+            assert inbox.id in await asyncio.wait_for(store.heads([inbox.id]), 10)
+        finally:
+            enough.set()
+            await asyncio.gather(*busy)
 
     run(work)

@@ -78,6 +78,7 @@ class PostgresStore(Store):
         self._arrivals: queue.SimpleQueue[tuple[Arrival, asyncio.Future[list[Verdict]]] | None] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(WORKERS, "store-worker")
         self._readers = ThreadPoolExecutor(WORKERS, "store-reader")
+        self._poller = ThreadPoolExecutor(1, "store-poll")
         self._local = threading.local()
         self._to_notify: queue.SimpleQueue[set[int] | None] = queue.SimpleQueue()
         self._open: set[psycopg.Connection[Row]] = set()
@@ -163,6 +164,7 @@ class PostgresStore(Store):
             await self._loop.run_in_executor(None, thread.join)
         self._pool.shutdown()
         self._readers.shutdown()
+        self._poller.shutdown()
         for connection in list(self._open):
             connection.close()
 
@@ -174,8 +176,8 @@ class PostgresStore(Store):
     async def write(self, work: Callable[[Tx], T]) -> T:
         return await self._loop.run_in_executor(self._pool, self._transaction, work)
 
-    async def read(self, work: Callable[[Tx], T]) -> T:
-        return await self._loop.run_in_executor(self._readers, self._view, work)
+    async def read(self, work: Callable[[Tx], T], *, apart: bool = False) -> T:
+        return await self._loop.run_in_executor(self._poller if apart else self._readers, self._view, work)
 
     @contextlib.contextmanager
     def _begun(self, isolation: psycopg.IsolationLevel | None = None) -> Iterator[psycopg.Connection[Row]]:

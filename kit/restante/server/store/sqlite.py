@@ -96,6 +96,7 @@ class SqliteStore(Store):
         self.path, self.floor_bytes = path, floor_bytes
         self._waiting: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(READERS, "store-reader")
+        self._poller = ThreadPoolExecutor(1, "store-poll")
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._lock = -1
@@ -145,6 +146,7 @@ class SqliteStore(Store):
             self._waiting.put(None)
             await self._loop.run_in_executor(None, self._writer.join)
         self._readers.shutdown()
+        self._poller.shutdown()
         for connection in self._opened:
             connection.close()
         os.close(self._lock)
@@ -159,8 +161,8 @@ class SqliteStore(Store):
         self._waiting.put(work)
         return work.future
 
-    async def read(self, work: Callable[[Tx], T]) -> T:
-        return await self._loop.run_in_executor(self._readers, self._read, work)
+    async def read(self, work: Callable[[Tx], T], *, apart: bool = False) -> T:
+        return await self._loop.run_in_executor(self._poller if apart else self._readers, self._read, work)
 
     def _read(self, work: Callable[[Tx], T]) -> T:
         tx = getattr(self._local, "tx", None)

@@ -67,8 +67,8 @@ class Store(abc.ABC):
         """`work` in a transaction, committed when this returns. It may run again: it must do nothing else."""
 
     @abc.abstractmethod
-    def read(self, work: Callable[[Tx], T]) -> Awaitable[T]:
-        """`work` on what is committed."""
+    def read(self, work: Callable[[Tx], T], *, apart: bool = False) -> Awaitable[T]:
+        """`work` on what is committed. `apart`: not behind other readers, so that it shows whether the store answers."""
 
     @abc.abstractmethod
     async def durability(self) -> Mapping[str, str]:
@@ -170,7 +170,7 @@ class Store(abc.ABC):
 
     async def heads(self, inbox_ids: Iterable[int]) -> dict[int, tuple[str, int]]:
         ids = list(inbox_ids)
-        return await self.read(lambda tx: messages.heads(tx, ids))
+        return await self.read(lambda tx: messages.heads(tx, ids), apart=True)
 
     async def messages(self, inbox_id: int, after: int, limit: int, upto: int = 2**62) -> list[Summary]:
         return await self.read(lambda tx: messages.page(tx, inbox_id, after, limit, upto))
