@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shlex
 import subprocess
@@ -75,6 +76,11 @@ class PostHost:
         """Receive and acknowledge all there is; subject, duplicate_of and message_id of each."""
         script = f"{(HERE / 'agent.py').read_text()}\ndrain({inbox!r})"
         return [json.loads(line) for line in self.sh(shlex.join(["python3", "-c", script])).splitlines()]
+
+    def raw(self, message: str, inbox: str = INBOX) -> bytes:
+        """As the store has it; by base64, since a console is text."""
+        path = shlex.quote(f"http://localhost/v1/inboxes/{inbox}/messages/{message}/raw")
+        return base64.b64decode(self.sh(f"curl -fs --unix-socket /run/restante/admin.sock {path} | base64 -w0"))
 
     def epoch(self, inbox: str = INBOX) -> str:
         return str(self.ask("GET", f"/v1/inboxes/{inbox}")["head"]).partition(":")[0]

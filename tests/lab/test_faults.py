@@ -6,19 +6,47 @@ marked `duplicate_of`. Any other repeat is unexplained.
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
-from mail_host import INBOX, STATE, Listener, Load, PostHost
+from mail_host import HERE, INBOX, STATE, Listener, Load, PostHost
 from test_examples import Fleet, until
 
 pytestmark = pytest.mark.lab
 OTHER = "sales@example.org"
 SERVER = "restante-server.service"
 ENGINE = "postgresql@17-main.service"
+
+CARRIER = "carrier@sender.invalid"
+SMUGGLED = (
+    f"MAIL FROM:<smuggler@sender.invalid>\r\nRCPT TO:<{INBOX}>\r\nDATA\r\nSubject: smuggled\r\n\r\ninner\r\n".encode()
+)
+# What one server or another takes for the end of a mail, and what of it stands in the one that we keep. Of a line that begins with
+# a dot that dot is gone (RFC 5321 4.5.2). Postfix makes CR LF of a bare LF, and nothing of a dot between two line ends one of
+# which is bare ("normalize" in postconf(5)). The rest is as it was sent.
+SMUGGLING = {
+    "lf-dot-lf": ("DATA", b"\n.\n", b"\r\n"),
+    "lf-dot-crlf": ("DATA", b"\n.\r\n", b"\r\n"),
+    "lf-lf-dot-crlf": ("DATA", b"\n\n.\r\n", b"\r\n\r\n"),
+    "crlf-dot-lf": ("DATA", b"\r\n.\n", b"\r\n"),
+    "lf-dot-cr": ("DATA", b"\n.\r", b"\r\n\r"),
+    "cr-dot-cr": ("DATA", b"\r.\r", b"\r.\r"),
+    "cr-dot-crlf": ("DATA", b"\r.\r\n", b"\r.\r\n"),
+    "crlf-dot-cr": ("DATA", b"\r\n.\r", b"\r\n\r"),
+    "cr-crlf-dot-cr-crlf": ("DATA", b"\r\r\n.\r\r\n", b"\r\r\n\r\r\n"),
+    "crlf-nul-dot-crlf": ("DATA", b"\r\n\0.\r\n", b"\r\n\0.\r\n"),
+    "crlf-dot-nul-crlf": ("DATA", b"\r\n.\0\r\n", b"\r\n\0\r\n"),
+    "a-dot-as-it-is-written": ("DATA", b"\r\n..\r\n", b"\r\n.\r\n"),
+    # By length: what ends a DATA is content, and must not end the LMTP that it goes on by.
+    "crlf-dot-crlf-by-length": ("BDAT", b"\r\n.\r\n", b"\r\n.\r\n"),
+    "cr-dot-cr-by-length": ("BDAT", b"\r.\r", b"\r.\r"),
+}
 
 
 @dataclass
@@ -60,6 +88,12 @@ def posts(fleets: dict[str, Made]) -> tuple[PostHost, PostHost]:
     """The post hosts of two-tier.yml, on one PostgreSQL."""
     fleet = fleets["two-tier"].fleet
     return PostHost(fleet, "post-1", "198.51.100.11"), PostHost(fleet, "post-2", "198.51.100.12")
+
+
+@pytest.fixture(params=["debian-12", "debian-13"])
+def mx(request: pytest.FixtureRequest, host: PostHost, posts: tuple[PostHost, PostHost]) -> PostHost:
+    """A post host of each release."""
+    return {"debian-12": host, "debian-13": posts[1]}[request.param]
 
 
 @pytest.mark.parametrize(("example", "hosts"), [("single-host", 1), ("two-tier", 5)])
@@ -193,6 +227,31 @@ def test_of_two_recipients_the_full_one_is_refused_for_now_and_the_other_gets_it
     host.emptied()
     assert [message["subject"] for message in host.everything(OTHER)] == ["mail 3000"]
     assert host.everything() == []
+
+
+def test_a_smuggled_mail_stays_a_part_of_the_one_that_carries_it(mx: PostHost) -> None:
+    mx.emptied()
+    mx.everything()
+    heads = {name: f"Subject: {name}\r\n\r\nhello".encode() for name in SMUGGLING}
+    mails = {
+        name: (verb, (heads[name] + sent + SMUGGLED + b".\r\n").decode("latin-1"))
+        for name, (verb, sent, _) in SMUGGLING.items()
+    }
+    command = [*mx.fleet.lab.prefix(), sys.executable, str(HERE / "smuggler.py"), mx.address, CARRIER, INBOX]
+    done = subprocess.run(command, input=json.dumps(mails), capture_output=True, text=True, timeout=120, check=True)
+    taken = {name for name, replies in json.loads(done.stdout).items() if replies[0].startswith("250")}
+    assert "a-dot-as-it-is-written" in taken
+    mx.emptied()
+    items = mx.ask("POST", f"/v1/inboxes/{INBOX}/receive", {"max_messages": 100})["items"]
+    raw = {item["message"]["subject"]: mx.raw(item["message"]["id"]) for item in items}
+    mx.ask("POST", f"/v1/inboxes/{INBOX}/ack", {"receipt_handles": [item["receipt_handle"] for item in items]})
+
+    envelopes = sorted((item["message"]["subject"], item["message"]["envelope_from"]) for item in items)
+    assert envelopes == [(name, CARRIER) for name in sorted(taken)]
+    for name in taken:
+        verb, _, kept = SMUGGLING[name]
+        whole = heads[name] + kept + SMUGGLED + (b".\r\n" if verb == "BDAT" else b"")
+        assert raw[name][raw[name].index(b"Subject: ") :] == whole, name
 
 
 @pytest.fixture

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
+from restante.lab.authority import certificate, issue
 from restante.lab.lab import Lab
 from restante.lab.machine import lab_directory
 
@@ -51,7 +53,47 @@ with smtplib.SMTP(host, 25, local_hostname="client.example", timeout=20) as clie
     except smtplib.SMTPDataError as refused:
         print(*refused.args)
 """
+# One handshake a version; of each the serial number of what is shown, or why there is none.
+STARTTLS = """
+import smtplib, ssl, sys
+host, authority, domain, *versions = sys.argv[1:]
+for version in versions:
+    context = ssl.create_default_context(cafile=authority)
+    context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
+    context.set_ciphers("ALL:@SECLEVEL=0")  # it would not offer what is old
+    with smtplib.SMTP(host, 25, local_hostname="client.example", timeout=20) as client:
+        client.ehlo()
+        if (code := client.docmd("STARTTLS")[0]) != 220:
+            print(code)
+            continue
+        try:
+            client.sock = context.wrap_socket(client.sock, server_hostname=domain)
+        except ssl.SSLError as refused:
+            print(refused.reason)
+            client.close()
+            continue
+        client.file = None
+        assert client.ehlo()[0] == 250
+        print(int(client.sock.getpeercert()["serialNumber"], 16))
+"""
+# Talks before it was greeted, and all the same goes on; prints the reply to RCPT.
+IMPATIENT = """
+import socket, sys
+def reply():
+    while (line := file.readline())[3:4] == b"-":
+        pass
+    return line.decode().strip()
+with socket.create_connection((sys.argv[1], 25), 20) as connection, connection.makefile("rwb", 0) as file:
+    file.write(b"EHLO client.example\\r\\n")
+    reply()
+    for command in (b"EHLO client.example", b"MAIL FROM:<a@sender.example>", b"RCPT TO:<support@example.org>"):
+        file.write(command + b"\\r\\n")
+        said = reply()
+    print(said)
+"""
 HOSTS = {"old": "192.0.2.31", "new": "192.0.2.32"}
+DOMAIN = "agents.example.org"
+TLS = "/etc/restante/tls"
 STATE = "/var/lib/restante/post"
 MAP = "/var/lib/restante/recipients/recipients.sqlite"
 
@@ -76,8 +118,14 @@ class Post:
 
     def send(self, host: str, *recipients: str, sender: str = "a@sender.example") -> list[str]:
         """Replies to each RCPT, and to the mail."""
-        argv = [*self.lab.prefix(), sys.executable, "-c", DIALOG, HOSTS[host], sender, *recipients]
-        return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
+        return self.client(DIALOG, HOSTS[host], sender, *recipients)
+
+    def start_tls(self, host: str, *versions: str) -> list[str]:
+        return self.client(STARTTLS, HOSTS[host], f"{self.lab.authority}/ca.pem", DOMAIN, *versions)
+
+    def client(self, code: str, *argv: str) -> list[str]:
+        command = [*self.lab.prefix(), sys.executable, "-c", code, *argv]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
 
     def connects(self, host: str, port: int) -> bool:
         code = f"import socket; socket.create_connection(({host!r}, {port}), 2)"
@@ -180,6 +228,36 @@ def test_a_daemon_that_starts_in_the_second_of_a_deploy_takes_mail(post: Post, h
     until(lambda: post.kept(host) == before + 1, "delivery")
 
 
+def serial(chain: str) -> str:
+    return str(x509.load_pem_x509_certificate(chain.encode()).serial_number)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_who_says_starttls_gets_the_certificate_of_the_spec_and_nothing_older_than_tls_1_2(
+    post: Post, host: str
+) -> None:
+    number = serial(certificate(post.lab.authority, DOMAIN)[0])
+    refused = "TLSV1_ALERT_PROTOCOL_VERSION"
+    assert post.start_tls(host, "TLSv1", "TLSv1_1", "TLSv1_2", "TLSv1_3") == [refused, refused, number, number]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_renewed_certificate_is_shown_to_the_next_client_and_nothing_restarts(post: Post, host: str) -> None:
+    master = "cat /var/spool/postfix/pid/master.pid"
+    process, (before,) = post.on(host, master), post.start_tls(host, "TLSv1_3")
+    chain, key = issue(post.lab.authority, DOMAIN)
+    put = f"cat > {TLS}/new && mv {TLS}/new {TLS}/"
+    post.on(host, f"cp -a {TLS} /run/tls-before")
+    try:
+        for name, content in (("fullchain.pem", chain), ("privkey.pem", key)):
+            assert post.lab.host(host).exec(["sh", "-c", put + name], input=content).returncode == 0
+        until(lambda: post.start_tls(host, "TLSv1_3") == [serial(chain)], "the renewed certificate")
+        assert post.on(host, master) == process
+    finally:
+        post.on(host, f"cp -a /run/tls-before/. {TLS} && rm -r /run/tls-before")
+    until(lambda: post.start_tls(host, "TLSv1_3") == [before], "the certificate of before")
+
+
 def test_only_those_who_need_it_reach_a_port(post: Post) -> None:
     for address in HOSTS.values():
         assert post.connects(address, 25)
@@ -229,3 +307,22 @@ def test_a_rollback_starts_the_code_before(post: Post) -> None:
     assert post.on("new", f"{shown} | grep -o 'GENERATION=[^ ]*'") == generation
     assert post.on("new", "ls /opt/restante/server") == first
     assert post.on("new", "systemctl is-system-running") == "running"
+
+
+@pytest.fixture(scope="module")
+def screened(post: Post) -> Post:
+    """The same hosts with postscreen before smtpd; a deploy of a running Postfix, and the last of this module."""
+    post.spec.write_text(f"{SPEC}smtp: {{postscreen: true}}\n")
+    post.restante("deploy", str(post.spec), "--lab")
+    return post
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_behind_postscreen_who_talks_first_is_refused_and_who_waits_is_heard(screened: Post, host: str) -> None:
+    """In this order: who has waited once need not for a day (postscreen_greet_ttl)."""
+    before = screened.kept(host)
+    (said,) = screened.client(IMPATIENT, HOSTS[host])
+    assert said.startswith("550 5.5.1")
+    said = [line[:3] for line in screened.send(host, "support@example.org", "nobody@example.org")]
+    assert said == ["250", "550", "250"]
+    until(lambda: screened.kept(host) == before + 1, "delivery")

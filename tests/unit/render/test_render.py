@@ -225,3 +225,25 @@ def test_a_store_host_lets_backups_in_by_the_kernels_word_and_only_when_they_are
     assert ("local replication restante-backup peer" in hba) == there
     assert (b"restante-backup" in b"".join(found[path] for path in found if path.startswith("hosts/store/"))) == there
     assert not [path for path in found if path.startswith("hosts/front/") and "backup" in path]
+
+
+@pytest.mark.parametrize(
+    ("smtp", "services", "settings"),
+    [
+        ({}, {"smtp": ("inet", "smtpd")}, {}),
+        (
+            {"postscreen": True},
+            {"smtp": ("inet", "postscreen"), "smtpd": ("pass", "smtpd"), "dnsblog": ("unix", "dnsblog"), "tlsproxy": ("unix", "tlsproxy")},
+            {"greet_action": "enforce", "blacklist_action": "enforce", "access_list": "permit_mynetworks"},
+        ),
+    ],
+)  # fmt: skip
+def test_postscreen_takes_smtpds_place_and_hands_on_to_it(
+    smtp: dict[str, bool], services: dict[str, tuple[str, str]], settings: dict[str, str]
+) -> None:
+    hosts = {"front": {"ipv4": "192.0.2.21", "os": "debian-13", "tiers": ["edge", "post"]}}
+    found = bundle({"hosts": hosts, "edge": None, "inboxes": {"domains": ["example.org"]}, "smtp": smtp})
+    rows = [line.split() for line in text(found, "/etc/postfix/master.cf").splitlines() if line[0] not in "# "]
+    front = {row[0]: (row[1], row[7]) for row in rows if row[0] in {"smtp", "smtpd", "dnsblog", "tlsproxy"}}
+    assert front == services
+    assert dict(re.findall(r"(?m)^postscreen_(\w+) = (.+)$", text(found, "/etc/postfix/main.cf"))) == settings

@@ -12,6 +12,7 @@ import logging
 import random
 import socket
 from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -162,7 +163,7 @@ class Dispatcher:
             async with session.post(hook.url, data=body, headers=headers, allow_redirects=False) as response:
                 await response.content.read(1024)
                 error = None if 200 <= response.status < 300 else f"answered {response.status}"
-                return response.status, error, _retry_after(response.headers.get("Retry-After"))
+                return response.status, error, _retry_after(response.headers.get("Retry-After"), now)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as problem:
             return None, f"{type(problem).__name__}: {problem}"[:300], None
 
@@ -210,8 +211,15 @@ class Dispatcher:
         return status, error
 
 
-def _retry_after(text: str | None) -> float | None:
-    return min(float(text), RETRY_AFTER_LIMIT_S) if text and text.isdigit() else None
+def _retry_after(text: str | None, now: float) -> float | None:
+    """Of both forms (RFC 9110 10.2.3): seconds, and a date. What is neither says nothing."""
+    if not text:
+        return None
+    try:
+        seconds = int(text) if text.isdigit() else parsedate_to_datetime(text).timestamp() - now
+    except (ValueError, OverflowError):  # a year, or an offset, that there is not
+        return None
+    return min(seconds, RETRY_AFTER_LIMIT_S)
 
 
 def name(each: Attempt) -> str:
