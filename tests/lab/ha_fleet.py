@@ -63,11 +63,11 @@ class Agent:
 
 
 class Lines:
-    """The connections of many agents, without their mail."""
+    """The connections of many agents, to an inbox that has no mail: each would be told of each."""
 
-    def __init__(self, fleet: Fleet, token: str, count: int) -> None:
+    def __init__(self, fleet: Fleet, inbox: str, token: str, count: int) -> None:
         environment = {**os.environ, "SSL_CERT_FILE": str(fleet.lab.authority / "ca.pem")}
-        argv = [*fleet.lab.prefix(), sys.executable, str(HERE / "lines.py"), INBOX, token, str(count)]
+        argv = [*fleet.lab.prefix(), sys.executable, str(HERE / "lines.py"), inbox, token, str(count)]
         self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment)
         self._up, self._moved = 0, threading.Condition()
         self._thread = threading.Thread(target=self._read)
@@ -114,10 +114,12 @@ class HaFleet:
         self.posts = [PostHost(fleet, name, address) for name, address in POSTS.items()]
         with (fleet.lab.directory / "hosts").open("a") as names:
             names.writelines(f"{address} mail.example.org\n" for address in EDGES.values())
-        made = self.posts[0].ask("POST", "/v1/tokens", {"name": "agent", "scopes": {INBOX: ["receive", "read"]}})
-        self.token = made["token"]
-        self.agent = Agent(fleet, self.token)
+        self.agent = Agent(fleet, self.token(INBOX))
         self._next = 0
+
+    def token(self, inbox: str) -> str:
+        made = self.posts[0].ask("POST", "/v1/tokens", {"name": "agent", "scopes": {inbox: ["receive", "read"]}})
+        return str(made["token"])
 
     def machine(self, name: str) -> Any:
         return self.fleet.lab.host(name)

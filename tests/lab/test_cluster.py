@@ -127,7 +127,8 @@ def power_cut_of_a_post_host_whose_queue_is_not_empty(ha: HaFleet) -> None:
 
 def power_cut_of_a_post_host_that_holds_five_hundred_sockets(ha: HaFleet) -> None:
     """Half of them, so that the others come to it again. Its agents know within the bound for silence, and go to the other host."""
-    with Lines(ha.fleet, ha.token, 1000) as lines:
+    idle = ha.posts[0].ask("POST", "/v1/inboxes", {"username": "idle", "client_id": "idle"})["inbox_id"]
+    with Lines(ha.fleet, idle, ha.token(idle), 1000) as lines:
         lines.until(lambda up: up == 1000, 120)
         held = {post.name: post.sockets() for post in ha.posts}
         assert min(held.values()) > 400, held
