@@ -140,6 +140,34 @@ def test_an_edge_takes_up_a_renewed_certificate_and_hands_no_token_to_an_imposto
     assert not fleet.failed("--only", "offices-verified")
 
 
+FRAMES = """
+import asyncio, json, ssl, sys, websockets
+async def main(authority, edge, token):
+    trust = ssl.create_default_context(cafile=authority)
+    given = {"Authorization": f"Bearer {token}"}
+    async with websockets.connect("wss://mail.example.org/v1/ws", host=edge, ssl=trust, additional_headers=given) as ws:
+        async for frame in ws:
+            print(json.loads(frame)["type"], flush=True)
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_an_edge_that_is_reloaded_has_its_agents_asked_to_move(fleets: dict[str, Made]) -> None:
+    """The post offices are other hosts. A socket that they forget would be closed after 45 s without a ping."""
+    fleet = fleets["two-tier"].fleet
+    post = PostHost(fleet, "post-1", "198.51.100.11")
+    token = post.ask("POST", "/v1/tokens", {"name": "held", "scopes": {INBOX: ["receive"]}})["token"]
+    argv = [*fleet.lab.prefix(), sys.executable, "-c", FRAMES, str(fleet.lab.authority / "ca.pem"), "192.0.2.11", token]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as held:
+        assert held.stdout
+        try:
+            assert held.stdout.readline() == "hello\n"
+            fleet.on("edge-1", "systemctl reload nginx")
+            assert held.stdout.readline() == "reconnect\n"
+        finally:
+            held.kill()
+
+
 def test_kills_of_the_post_office_and_of_postfix_under_load_lose_nothing(host: PostHost) -> None:
     listener = Listener(host)
     load = Load(host, 0, 150)

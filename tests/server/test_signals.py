@@ -350,7 +350,7 @@ def test_a_heartbeat_of_the_stream_has_no_id(tmp_path: Path) -> None:
 def test_a_socket_that_opens_while_the_store_is_away_is_asked_to_come_again(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(*_: object) -> None:
+    async def away(*_: object, **__: object) -> None:
         raise StoreError("away")
 
     async def work(ws: Connection) -> None:
@@ -365,7 +365,7 @@ def test_a_socket_holds_while_the_store_is_away_and_its_pongs_say_so(
 ) -> None:
     store = office.office.post.store
 
-    async def away(*_: object) -> None:
+    async def away(*_: object, **__: object) -> None:
         raise StoreError("away")
 
     errors = []
@@ -402,7 +402,7 @@ def test_a_socket_holds_while_the_store_is_away_and_its_pongs_say_so(
 def test_a_subscription_that_the_store_does_not_answer_is_to_be_tried_again(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(*_: object) -> None:
+    async def away(*_: object, **__: object) -> None:
         raise StoreError("away")
 
     async def work(ws: Connection) -> None:

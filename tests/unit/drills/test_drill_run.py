@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,14 @@ def test_a_scenario_that_cannot_be_played_ends_no_other(labs: Labs, tmp_path: Pa
     Play(orders(tmp_path, refuses), JOBS, watcher).run(tmp_path)
     assert len(watcher.finished) == 10
     assert not labs.up()
+
+
+@pytest.fixture(autouse=True)
+def _hears_interrupts() -> Iterator[None]:
+    """What a script starts in the background has SIGINT ignored; the command itself listens all the same (cli/drill.py)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def interrupt() -> None:
