@@ -37,10 +37,10 @@ class PostHost:
         script = f"{(HERE / 'agent.py').read_text()}\nprint(json.dumps(call(*sys.argv[1:])[1]))"
         return json.loads(self.sh(shlex.join(["python3", "-c", script, method, path, text])))
 
-    def sockets(self) -> int:
-        """That it holds, by its own metrics."""
+    def metric(self, name: str) -> int:
+        """Of the post office, one that has no labels."""
         shown = self.sh("curl -fs --unix-socket /run/restante/admin.sock http://localhost/metrics")
-        return int(float(next(line.split()[1] for line in shown.splitlines() if line.startswith("restante_sockets "))))
+        return int(float(next(line.split()[1] for line in shown.splitlines() if line.startswith(f"{name} "))))
 
     def ready(self) -> None:
         """Postfix, the post office and its store answer."""

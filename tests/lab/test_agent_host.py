@@ -104,21 +104,19 @@ def test_a_restart_of_nginx_is_noticed_at_once_and_costs_no_mail(host: PostHost)
     until(lambda: stands(host), "the socket again", 30)
 
 
-def sockets(host: PostHost) -> int:
-    """How many the post office has ever taken."""
-    return int(host.sh("journalctl -u restante-server -o cat | grep -c 'WebSocket /v1/ws'"))
+OPENED = "restante_socket_opens_total"
 
 
 def test_a_reload_with_another_certificate_cuts_nobody_and_new_sockets_take_it(host: PostHost) -> None:
     until(lambda: stands(host), "a socket through the edge", 40)
-    before = sockets(host)
+    before = host.metric(OPENED)
     chain, key = issue(host.fleet.lab.authority, DOMAIN)
     for name, content in (("privkey.pem", key), ("fullchain.pem", chain)):
         host.machine.exec(["sh", "-c", f"cat > /etc/restante/tls/{name}.new"], input=content)
     host.sh(
         "cd /etc/restante/tls && mv privkey.pem.new privkey.pem && mv fullchain.pem.new fullchain.pem && systemctl reload nginx"
     )
-    until(lambda: sockets(host) > before, "another socket, long before the old one is cut", 10)
+    until(lambda: host.metric(OPENED) > before, "another socket, long before the old one is cut", 10)
     send(host, "after the reload")
     until(lambda: "handles after the reload attempt 1" in journal(host), "a signal", 10)
     host.kill("crm")

@@ -28,6 +28,7 @@ class Metrics:
         self.signal_delay = histogram(
             "restante_signal_delay_seconds", "From the commit to the signal.", buckets=_DELAYS
         )
+        self.opens = counter("restante_socket_opens", "Sockets that were opened.")
         self.closes = counter("restante_socket_closes", "Sockets that the server closed, by code.", ["code"])
         self.slow = counter("restante_slow_sockets", "Sockets dropped because their client did not read.")
         self.release = gauge("restante_release", "1; the label is the folder that the code runs from.", ["release"])

@@ -77,6 +77,7 @@ class Session:
 
     async def run(self, timing: Timing, max_age_s: int, spread_s: int) -> None:
         """Until either side ends it."""
+        self._metrics.opens.inc()
         try:
             await self._send(frames.hello(self.name, timing, max_age_s, spread_s))
             while True:
