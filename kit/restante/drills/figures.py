@@ -126,10 +126,13 @@ class Side:
 
     @cached_property
     def catch_up(self) -> float | None:
-        """Seconds from the heal, or from its own 250 when that was later, until the last mail was handled; None when one never was."""
+        """Seconds from the heal, or from its own 250 when that was later, until the last mail was handled; None when one never was.
+
+        What came while the fault was being taken away is counted from where that began.
+        """
         if self.lost:
             return None
-        heals: list[float] = [event["at"] for event in self._each("nemesis", "heal")]
+        heals: list[float] = [event["at"] for event in self._each("nemesis", "healing", "heal")]
         late = [
             done - max([self.accepted[n], *(at for at in heals if at <= done)])
             for n, done in self.handled.items()

@@ -10,6 +10,7 @@ number of a mail, `inbox` the agent's.
 | load | accepted, unknown, refused | answered 250; ended without an answer after its data; given up |
 | nemesis | inject, heal | a fault begins, and is taken away; one that cannot be taken away has no heal |
 | nemesis | injected | the fault is there, at the latest: on hosts that are reached over ssh that takes a moment |
+| nemesis | healing | it begins to be taken away: what had been held up may come from now on |
 | agent | start, up, down | its process began; it has a connection; it knows that it has none |
 | agent | away, back | it knows on its connection that the store can't be asked; that it can again |
 | agent | signal, read, unreadable | it was told of a mail; could read it at once; could not though it was told |

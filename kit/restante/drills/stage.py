@@ -180,6 +180,7 @@ class Stage(ABC):
             self.history.say("nemesis", "injected", fault=name)
             yield
         finally:
+            self.history.say("nemesis", "healing", fault=name)
             heal()
             self.heal(name)
 

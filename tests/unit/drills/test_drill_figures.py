@@ -40,6 +40,14 @@ def test_an_agent_knows_when_its_heartbeat_says_that_the_store_is_away() -> None
     assert sides(forged({"add": back}))["kit"].blind == 25.0
 
 
+def test_what_comes_while_the_fault_is_taken_away_is_counted_from_where_that_began() -> None:
+    heal = next(event for event in read(CLEAN).events if event["what"] == "heal")
+    slow = {"change": [{"match": {"what": "heal"}, "to": {"at": heal["at"] + 30}}]}
+    assert sides(forged(slow))["kit"].catch_up > 20
+    begun = {**slow, "add": {**heal, "what": "healing"}}
+    assert sides(forged(begun))["kit"].catch_up == sides(read(CLEAN))["kit"].catch_up
+
+
 def test_an_agent_that_knew_before_is_not_made_blind_by_the_next_fault() -> None:
     second = {"add": {"at": 135.0, "side": "all", "who": "nemesis", "what": "inject", "fault": "another"}}
     assert sides(forged(second))["kit"].blind == 28.0
