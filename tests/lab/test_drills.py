@@ -141,6 +141,7 @@ def test_a_run_whose_lab_dies_says_so_and_leaves_nothing(own_labs: Path, tmp_pat
     assert nothing_is_left(own_labs), of_labs(own_labs)
 
 
+@pytest.mark.long
 def test_a_run_whose_hosts_cannot_be_deployed_says_so_and_leaves_nothing(own_labs: Path, tmp_path: Path) -> None:
     """Its spec is spoilt before its second deploy, if not before its first."""
     process, specs = begun(tmp_path / "out", "poison"), list[Path]()
