@@ -47,9 +47,10 @@ def ensure(folder: Path, hosts: Mapping[str, Sequence[str]]) -> list[str]:
         if issuer and issuer.subject != _subject(name):
             said += _of_others(path, issuer)
         elif not (issuer and _serves(issuer, names)):
+            made = _issuer(folder, name, names)  # first: a root that cannot sign must leave what is there
             if issuer:
                 path.replace(folder / f"{name}.before.pem")
-            _write(folder / name, *_issuer(folder, name, names))
+            _write(folder / name, *made)
             said.append(f"made an issuer for {name}, valid for {ISSUER_LIFE.days} days")
     return said
 
@@ -79,7 +80,10 @@ def _of_others(path: Path, issuer: x509.Certificate) -> list[str]:
 
 
 def _serves(issuer: x509.Certificate, names: Sequence[str]) -> bool:
-    allowed = issuer.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees
+    try:
+        allowed = issuer.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees
+    except x509.ExtensionNotFound:
+        return False
     left = issuer.not_valid_after_utc - datetime.now(UTC)
     return left > (issuer.not_valid_after_utc - issuer.not_valid_before_utc) / 2 and allowed == _permitted(names)
 

@@ -78,6 +78,15 @@ def test_members_believe_each_other_s_issuers_alone_and_the_one_before_while_it_
     assert let_in(leaf(tmp_path, "store-1", "DNS:store-1.mail.example.org"), "store-1")
 
 
+def test_a_root_that_cannot_sign_leaves_the_issuer_that_is_there(tmp_path: Path) -> None:
+    authority.ensure(tmp_path, HOSTS)
+    (tmp_path / "root.key").write_bytes(b"$ANSIBLE_VAULT;1.1;AES256\n")
+    before = files(tmp_path)
+    with pytest.raises(InputError, match="encrypted with ansible-vault"):
+        authority.ensure(tmp_path, {**HOSTS, "store-1": ["store-1.mail.example.org", "198.51.100.29"]})
+    assert files(tmp_path) == before
+
+
 def by_others(folder: Path, name: str, days: int) -> bytes:
     """An issuer with its key, signed by an operator's own authority."""
     made = root("an operator's own", key := new_key(), days * DAY, 0)

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from starlette.requests import HTTPConnection
@@ -156,7 +155,7 @@ class Post:
         if (
             not found
             or found[1] < time.time()
-            or not await self.store.write(partial(idempotency.claim, TICKET, ticket))
+            or not await self.store.write(lambda tx: idempotency.claim(tx, TICKET, ticket))
         ):
             raise ApiError(401, "unauthorized", "this ticket is wrong, used or older than 30 s; get another")
         token = next((each for each in await self.store.tokens() if each.id == found[0] and not each.revoked_at), None)

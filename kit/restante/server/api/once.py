@@ -27,15 +27,15 @@ async def once(
     digest = hashlib.sha256(said.encode()).digest()
 
     def keyed(tx: Tx) -> tuple[int, bytes]:
-        if key and not idempotency.claim(caller.token_id, key, tx, digest):
-            request, status, response = idempotency.kept(caller.token_id, key, tx)
+        if key and not idempotency.claim(tx, caller.token_id, key, digest):
+            request, status, response = idempotency.kept(tx, caller.token_id, key)
             if request != digest:
                 raise ApiError(422, "idempotency_key_reused", "this Idempotency-Key came with another request before")
             return status, response.encode()
         status, content = work(tx)
         if key:
             shown = {name: value for name, value in content.items() if name != hidden}
-            idempotency.keep(caller.token_id, key, tx, status, orjson.dumps(shown).decode())
+            idempotency.keep(tx, caller.token_id, key, status, orjson.dumps(shown).decode())
         return status, orjson.dumps(content)
 
     status, content = await post.store.write(keyed)

@@ -203,14 +203,17 @@ class Session:
             if not found:
                 return
 
-    async def warn(self) -> None:
-        """Say that the store is away, once each time: the agent may ask another server for its mail."""
+    def lost_its_store(self) -> bool:
+        """True once each time that the store goes away."""
         before, self._away = self._away, self._hub.store_is_away
-        if self._away and not before:
-            with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
-                await self._send(
-                    frames.error(frames.UNAVAILABLE, "the store does not answer at this moment", temporary=True)
-                )
+        return self._away and not before
+
+    async def warn(self) -> None:
+        """Say that the store is away: the agent may ask another server for its mail."""
+        with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
+            await self._send(
+                frames.error(frames.UNAVAILABLE, "the store does not answer at this moment", temporary=True)
+            )
 
     async def move(self, reason: str, spread_s: float, deadline_s: float) -> None:
         """Ask the client to open another socket before this one is closed."""
@@ -256,7 +259,7 @@ class Sessions:
         while True:
             await asyncio.sleep(min(5.0, self.timing.interval_s / 3))
             now = time.monotonic()
-            await asyncio.gather(*(session.warn() for session in self.open))
+            await asyncio.gather(*(session.warn() for session in self.open if session.lost_its_store()))
             for session in list(self.open):
                 if now - session.heard_at > self.timing.server_silence_s:
                     await session.close(Close.SILENT, f"no ping for {self.timing.server_silence_s:.0f} s")
