@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -18,8 +19,9 @@ from scenario import NUMBERS, POLICY, mail
 from restante.server.store import deliver
 from restante.server.store.base import Batch, Handle, HandleResult, Inbox, InboxDraft, Receive, Verdict
 from restante.server.store.connector import Connector
-from restante.server.store.postgres import PostgresStore
+from restante.server.store.postgres import PLANNED_ONCE, PostgresStore
 from restante.server.store.retention import Policy
+from restante.server.store.statements import named
 from restante.server.store.tx import Tx
 
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
@@ -43,6 +45,47 @@ def test_connections_that_were_cut_while_idle_are_replaced_and_nobody_notices(po
         await store.close()
 
     asyncio.run(asyncio.wait_for(work(), 30))
+
+
+@pytest.mark.parametrize(
+    ("statement", "types"),
+    [
+        ("inboxes_for_arrivals", ["text[]"]),
+        ("hops_known", ["text[]"]),
+        ("repeats", ["text[]", "text[]"]),
+        ("update_positions", ["bigint[]", "bigint[]", "bigint[]"]),
+    ],
+)
+def test_the_writer_finds_rows_by_their_keys_even_where_it_plans_for_empty_tables(
+    postgresql: str, statement: str, types: list[str]
+) -> None:
+    """Its plans are kept while the tables grow."""
+
+    async def migrated(name: str) -> None:
+        store = PostgresStore(f"{postgresql} dbname={name}", POLICY)
+        await store.start()
+        await store.close()
+
+    name = f"plans{next(NUMBERS)}"
+    with psycopg.connect(f"{postgresql} dbname=postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    asyncio.run(migrated(name))
+    numbers = {parameter: f"${number}" for number, parameter in enumerate(parameters_of(statement), 1)}
+    text = re.sub(r"(?<!:):(\w+)", lambda match: numbers[match[1]], named("postgresql")[statement])
+    with psycopg.connect(f"{postgresql} dbname={name}", autocommit=True) as connection:
+        for setting in PLANNED_ONCE:
+            connection.execute(f"SET {setting}")
+        connection.execute(f"PREPARE asked ({', '.join(types)}) AS {text}")
+        values = ", ".join(["'{}'"] * len(types))
+        plan = [row[0] for row in connection.execute(f"EXPLAIN EXECUTE asked ({values})")]
+    looked = [line for line in plan if re.search(r"(Index|Index Only|Seq) Scan", line)]
+    assert looked, plan
+    assert not any("Seq Scan" in line for line in plan), plan
+    assert sum("Index Cond" in line for line in plan) == len(looked), plan
+
+
+def parameters_of(statement: str) -> list[str]:
+    return list(dict.fromkeys(re.findall(r"(?<!:):(\w+)", named("postgresql")[statement])))
 
 
 class Two:

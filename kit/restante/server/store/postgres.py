@@ -20,6 +20,7 @@ import psycopg
 from restante.server.store import migrations
 from restante.server.store.base import Arrival, FreeSpace, StoreError, Summary, Verdict
 from restante.server.store.connector import Connector
+from restante.server.store.gathering import Gathering
 from restante.server.store.inboxes import new_epoch
 from restante.server.store.ingest import ingest
 from restante.server.store.patience import Patience
@@ -29,11 +30,17 @@ from restante.server.store.store import Store, T
 from restante.server.store.tx import Row, Tx
 
 log = logging.getLogger(__name__)
-BATCH = 256
-BATCH_BYTES = 32 << 20
 WORKERS = 4
+NOTIFY_PAUSE_S = 0.01  # at most a hundred a second: each is a transaction, and wakes every server
 NOTIFY_INBOXES = 400  # a payload has less than 8000 bytes, an id at most 19 digits
 OLDEST_VERSION = 150_000
+_Waiting = tuple[Arrival, asyncio.Future[list[Verdict]]]
+# A plan that was made for an empty table is kept while the table grows: until the next ANALYZE, batches took 60 ms.
+PLANNED_EACH_TIME = ("plan_cache_mode = force_custom_plan",)
+# Planning is half of what a small batch costs. The writer finds rows by one key each; where nothing but that key's index is left to
+# the planner, the plan for an empty table is the plan for a full one (tests/store_contract/test_postgresql.py reads them).
+PLANNED_ONCE = ("plan_cache_mode = force_generic_plan", "enable_seqscan = off", "enable_mergejoin = off")
+UNSYNCED = (*PLANNED_EACH_TIME, "synchronous_commit = off")  # for notifications: a hint may be lost with its host
 SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "wal_level")
 
 
@@ -75,7 +82,7 @@ class PostgresStore(Store):
         self._connector = Connector(url, password)
         self._patience = Patience(self._connector.patience_s)
         self._acknowledged: tuple[int, int] | None = None  # inbox and head of the last commit that Postfix was told of
-        self._arrivals: queue.SimpleQueue[tuple[Arrival, asyncio.Future[list[Verdict]]] | None] = queue.SimpleQueue()
+        self._arrivals: Gathering[_Waiting] = Gathering()
         self._pool = ThreadPoolExecutor(WORKERS, "store-worker")
         self._readers = ThreadPoolExecutor(WORKERS, "store-reader")
         self._poller = ThreadPoolExecutor(1, "store-poll")
@@ -116,8 +123,8 @@ class PostgresStore(Store):
             connection = self._connector.connect()
             connection.add_notice_handler(self._noticed)
             with self._patience.waiting(connection):
-                # A plan that was made for an empty table would be kept while it grows: until the next ANALYZE, batches took 60 ms.
-                connection.execute("SET plan_cache_mode = force_custom_plan")
+                for setting in getattr(self._local, "settings", PLANNED_EACH_TIME):
+                    connection.execute(f"SET {setting}")
                 row = connection.execute(for_psycopg("now")).fetchone()
                 self._compare(connection)
         self.clock.not_before(row[0] if row else 0.0)
@@ -158,7 +165,7 @@ class PostgresStore(Store):
 
     async def close(self) -> None:
         self._stopped.set()
-        self._arrivals.put(None)
+        self._arrivals.close()
         self._to_notify.put(None)
         for thread in self._threads:
             await self._loop.run_in_executor(None, thread.join)
@@ -170,7 +177,7 @@ class PostgresStore(Store):
 
     def ingest(self, arrival: Arrival) -> asyncio.Future[list[Verdict]]:
         future: asyncio.Future[list[Verdict]] = self._loop.create_future()
-        self._arrivals.put((arrival, future))
+        self._arrivals.put((arrival, future), len(arrival.raw))
         return future
 
     async def write(self, work: Callable[[Tx], T]) -> T:
@@ -219,7 +226,8 @@ class PostgresStore(Store):
             return work(PostgresTx(connection, self.clock.now()))
 
     def _write_all(self) -> None:
-        while batch := self._batch():
+        self._local.settings = PLANNED_ONCE
+        while batch := self._arrivals.take():
             verdicts, stored = self._commit([arrival for arrival, _ in batch])
             with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits
                 self._loop.call_soon_threadsafe(self._done, batch, verdicts, stored)
@@ -246,25 +254,7 @@ class PostgresStore(Store):
         alone = [self._commit([arrival]) for arrival in arrivals]
         return [each for found, _ in alone for each in found], [each for _, found in alone for each in found]
 
-    def _batch(self) -> list[tuple[Arrival, asyncio.Future[list[Verdict]]]]:
-        batch: list[tuple[Arrival, asyncio.Future[list[Verdict]]]] = []
-        size = 0
-        while len(batch) < BATCH and size < BATCH_BYTES and not (batch and self._arrivals.empty()):
-            item = self._arrivals.get()
-            if item is None:
-                if batch:
-                    self._arrivals.put(None)
-                break
-            batch.append(item)
-            size += len(item[0].raw)
-        return batch
-
-    def _done(
-        self,
-        batch: list[tuple[Arrival, asyncio.Future[list[Verdict]]]],
-        verdicts: list[list[Verdict]],
-        stored: list[Summary],
-    ) -> None:
+    def _done(self, batch: list[_Waiting], verdicts: list[list[Verdict]], stored: list[Summary]) -> None:
         for (_, future), found in zip(batch, verdicts, strict=True):
             if not future.done():
                 future.set_result(found)
@@ -272,6 +262,7 @@ class PostgresStore(Store):
 
     def _notify(self) -> None:
         """Tell the other servers; what gathers while one notification is on its way goes with the next."""
+        self._local.settings = UNSYNCED
         while (ids := self._to_notify.get()) is not None:
             while not self._to_notify.empty():
                 if (more := self._to_notify.get()) is None:
@@ -288,6 +279,7 @@ class PostgresStore(Store):
                         connection.execute(for_psycopg("notify"), {"payload": payload})
             except (psycopg.Error, StoreError) as error:
                 log.warning("a notification was lost, heartbeats and polls will show its mail: %s", error)
+            self._stopped.wait(NOTIFY_PAUSE_S)
 
     def _listen(self) -> None:
         while not self._stopped.is_set():

@@ -8,7 +8,6 @@ import fcntl
 import json
 import logging
 import os
-import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 from restante.errors import InputError
 from restante.server.store import migrations
 from restante.server.store.base import Arrival, FreeSpace, StoreError, Summary, Verdict
+from restante.server.store.gathering import Gathering
 from restante.server.store.ingest import ingest
 from restante.server.store.retention import Policy
 from restante.server.store.statements import named
@@ -26,8 +26,6 @@ from restante.server.store.store import Store, T
 from restante.server.store.tx import Row, Tx
 
 log = logging.getLogger(__name__)
-BATCH_BYTES = 32 << 20  # of mail in one transaction: more would only hold memory
-BATCH_WORK = 256
 READERS = 2
 SETTINGS = {"journal_mode": "wal", "synchronous": "full", "foreign_keys": "on", "busy_timeout": "10000"}
 
@@ -94,7 +92,7 @@ class SqliteStore(Store):
     def __init__(self, path: Path, policy: Policy, floor_bytes: int = 0) -> None:
         super().__init__(policy)
         self.path, self.floor_bytes = path, floor_bytes
-        self._waiting: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._waiting: Gathering[_Work] = Gathering()
         self._readers = ThreadPoolExecutor(READERS, "store-reader")
         self._poller = ThreadPoolExecutor(1, "store-poll")
         self._local = threading.local()
@@ -143,7 +141,7 @@ class SqliteStore(Store):
 
     async def close(self) -> None:
         if self._writer:
-            self._waiting.put(None)
+            self._waiting.close()
             await self._loop.run_in_executor(None, self._writer.join)
         self._readers.shutdown()
         self._poller.shutdown()
@@ -158,7 +156,7 @@ class SqliteStore(Store):
         return self._submit(_Work(self._loop.create_future(), None, work))
 
     def _submit(self, work: _Work) -> asyncio.Future[Any]:
-        self._waiting.put(work)
+        self._waiting.put(work, len(work.arrival.raw) if work.arrival else 0)
         return work.future
 
     async def read(self, work: Callable[[Tx], T], *, apart: bool = False) -> T:
@@ -180,26 +178,11 @@ class SqliteStore(Store):
 
     def _write_all(self, connection: sqlite3.Connection) -> None:
         tx = SqliteTx(connection, self.clock.now)
-        while batch := self._batch():
+        while batch := self._waiting.take():
             stored = self._commit(connection, tx, batch)
             with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits
                 self._loop.call_soon_threadsafe(self._done, batch, stored)
         connection.close()
-
-    def _batch(self) -> list[_Work]:
-        """Waits for one, and takes all that wait with it."""
-        first = self._waiting.get()
-        if first is None:
-            return []
-        batch, size = [first], len(first.arrival.raw) if first.arrival else 0
-        while len(batch) < BATCH_WORK and size < BATCH_BYTES and not self._waiting.empty():
-            following = self._waiting.get()
-            if following is None:
-                self._waiting.put(None)
-                break
-            batch.append(following)
-            size += len(following.arrival.raw) if following.arrival else 0
-        return batch
 
     def _commit(self, connection: sqlite3.Connection, tx: SqliteTx, batch: list[_Work]) -> list[Summary]:
         """All in one transaction; when that fails, each alone, so that only what is at fault fails."""

@@ -2,7 +2,8 @@
 -- and a batch is one statement over arrays.
 
 -- name: inboxes_for_arrivals
-SELECT id, address, head, used_bytes, quota_bytes FROM inbox WHERE address = ANY(:addresses) ORDER BY id FOR UPDATE
+-- By `id + 0`, since the index of ids has them in order but would be read whole.
+SELECT id, address, head, used_bytes, quota_bytes FROM inbox WHERE address = ANY(:addresses) ORDER BY id + 0 FOR UPDATE
 
 -- name: hops_known
 SELECT identity, inbox_id FROM hop WHERE identity = ANY(:identities)
