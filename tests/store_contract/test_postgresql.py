@@ -70,12 +70,10 @@ def test_the_writer_finds_rows_by_their_keys_even_where_it_plans_for_empty_table
     with psycopg.connect(f"{postgresql} dbname=postgres", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     asyncio.run(migrated(name))
-    numbers = {parameter: f"${number}" for number, parameter in enumerate(parameters_of(statement), 1)}
-    text = re.sub(r"(?<!:):(\w+)", lambda match: numbers[match[1]], named("postgresql")[statement])
     with psycopg.connect(f"{postgresql} dbname={name}", autocommit=True) as connection:
         for setting in PLANNED_ONCE:
             connection.execute(f"SET {setting}")
-        connection.execute(f"PREPARE asked ({', '.join(types)}) AS {text}")
+        connection.execute(f"PREPARE asked ({', '.join(types)}) AS {numbered(statement)}")
         values = ", ".join(["'{}'"] * len(types))
         plan = [row[0] for row in connection.execute(f"EXPLAIN EXECUTE asked ({values})")]
     looked = [line for line in plan if re.search(r"(Index|Index Only|Seq) Scan", line)]
@@ -84,8 +82,37 @@ def test_the_writer_finds_rows_by_their_keys_even_where_it_plans_for_empty_table
     assert sum("Index Cond" in line for line in plan) == len(looked), plan
 
 
-def parameters_of(statement: str) -> list[str]:
-    return list(dict.fromkeys(re.findall(r"(?<!:):(\w+)", named("postgresql")[statement])))
+def numbered(statement: str) -> str:
+    """With $1 and so on, as PREPARE wants it."""
+    numbers: dict[str, str] = {}
+    text = named("postgresql")[statement]
+    return re.sub(r"(?<!:):(\w+)", lambda match: numbers.setdefault(match[1], f"${len(numbers) + 1}"), text)
+
+
+def test_whichever_connection_finds_that_history_changed_says_so_on_disk(
+    postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of notifications waits for no disk, but not yet when it looks."""
+    found: dict[str, Any] = {}
+
+    def compare(self: PostgresStore, connection: psycopg.Connection[Any]) -> None:
+        found[threading.current_thread().name] = connection.execute("SHOW synchronous_commit").fetchone()
+
+    monkeypatch.setattr(PostgresStore, "_compare", compare)
+    name = f"epochs{next(NUMBERS)}"
+    with psycopg.connect(f"{postgresql} dbname=postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+
+    async def work() -> None:
+        store = PostgresStore(f"{postgresql} dbname={name}", POLICY)
+        await store.start()
+        await store.create_inbox(InboxDraft("a@example.org"))
+        assert await store.ingest(mail("a@example.org")) == [Verdict.stored]
+        await store.close()
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+    assert {"store-writer", "store-notify"} <= set(found)
+    assert set(found.values()) == {("on",)}
 
 
 class Two:

@@ -19,8 +19,8 @@ DELAY_S = 0.01
 class Gathering(Generic[T]):
     """A queue that any thread puts into and one thread takes from, whole batches at a time.
 
-    Whoever was answered with a batch may come again at once, as a session that goes on to its next mail does. So the next batch is
-    left open for that long after the answers, or until as many wait as were answered and waited already.
+    Whoever was answered with a batch may come again at once, as a session that goes on to its next mail does. So the next batch
+    stays open for DELAY_S after the answers, or until as many wait as were answered and waited already.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:

@@ -123,10 +123,11 @@ class PostgresStore(Store):
             connection = self._connector.connect()
             connection.add_notice_handler(self._noticed)
             with self._patience.waiting(connection):
-                for setting in getattr(self._local, "settings", PLANNED_EACH_TIME):
-                    connection.execute(f"SET {setting}")
                 row = connection.execute(for_psycopg("now")).fetchone()
                 self._compare(connection)
+                # After it: new epochs must be on disk, whoever's connection finds that they are due.
+                for setting in getattr(self._local, "settings", PLANNED_EACH_TIME):
+                    connection.execute(f"SET {setting}")
         self.clock.not_before(row[0] if row else 0.0)
         return connection
 
