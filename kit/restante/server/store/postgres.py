@@ -167,7 +167,6 @@ class PostgresStore(Store):
     async def close(self) -> None:
         self._stopped.set()
         self._arrivals.close()
-        self._to_notify.put(None)
         for thread in self._threads:
             await self._loop.run_in_executor(None, thread.join)
         self._pool.shutdown()
@@ -234,6 +233,7 @@ class PostgresStore(Store):
                 self._loop.call_soon_threadsafe(self._done, batch, verdicts, stored)
             if stored:
                 self._to_notify.put({each.inbox_id for each in stored})
+        self._to_notify.put(None)
 
     def _commit(self, arrivals: Sequence[Arrival]) -> tuple[list[list[Verdict]], list[Summary]]:
         """All in one transaction; when one of them is at fault, each alone, so that only that one is refused."""
