@@ -36,7 +36,7 @@ lint: .venv/dev ## Every linter
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline -q roles
 	$(BIN)/yamllint --strict -d "{extends: .yamllint, rules: {document-start: disable}}" examples
 	$(BIN)/yamllint --strict roles .yamllint .ansible-lint
-	$(BIN)/shellcheck examples/demo.sh .ci/run tests/golden/*/hosts/*/usr/local/lib/restante/tls-reload tests/golden/*/hosts/*/usr/local/lib/restante/move-sockets tests/golden/*/hosts/*/usr/local/lib/restante/restart-delay \
+	$(BIN)/shellcheck examples/demo.sh .ci/run tests/golden/*/hosts/*/usr/local/lib/restante/tls-reload tests/golden/*/hosts/*/usr/local/lib/restante/tls-take tests/golden/*/hosts/*/usr/local/lib/restante/move-sockets tests/golden/*/hosts/*/usr/local/lib/restante/restart-delay \
 		$(addprefix tests/golden/ha/hosts/store-1/usr/local/lib/restante/,etcd-state identity store-setup) tests/golden/*/hosts/*/usr/local/lib/restante/floating-interface
 
 test: lint ## Lint, unit, golden, bad specs, contract; no root

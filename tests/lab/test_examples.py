@@ -36,6 +36,8 @@ server.serve_forever()
 """
 SPECS = Path(__file__).parent / "specs"  # fronting a program of one's own, without mail
 HELD = Path(__file__).with_name("held_socket.py")
+TLS = "/etc/restante/tls"
+FOREIGN = "/etc/ssl/certs/ISRG_Root_X1.pem"  # somebody's certificate, which each host has
 
 
 class Fleet:
@@ -226,6 +228,7 @@ def test_a_broken_override_is_refused_and_the_hosts_still_serve(two_tier: Fleet)
         ("app-1", "sysctl -qw net.ipv4.tcp_retries2=15", "sysctl -qw net.ipv4.tcp_retries2=8", "kernel-as-planned"),
         ("edge-1", "echo >> /etc/nginx/restante/site.conf", "sed -i '$d' /etc/nginx/restante/site.conf", "files-as-rendered"),
         ("edge-2", "systemctl stop restante-tls.path", "systemctl start restante-tls.path", "certificate-watched"),
+        ("edge-2", f"cp -a {TLS}/fullchain.pem /run && cp {FOREIGN} {TLS}/fullchain.pem", f"mv /run/*.pem {TLS}", "certificate-taken"),
         ("app-2", "nft delete table inet restante", "systemctl restart restante-firewall", "firewall-as-planned"),
     ],
 )  # fmt: skip
@@ -269,6 +272,8 @@ def test_a_renewed_certificate_is_taken_and_a_wrong_one_is_refused(two_tier: Fle
     edge.exec(["sh", "-c", put.format("fullchain.pem")], input=chain)
     until(lambda: "does not belong" in two_tier.on("edge-1", "journalctl -t restante-alert -o cat"), "the alert")
     assert two_tier.on("edge-1", served) == before, "nginx keeps the pair that belongs together"
+    two_tier.on("edge-1", "systemctl restart nginx")
+    assert two_tier.on("edge-1", served) == before, "a start anew finds it too"
     edge.exec(["sh", "-c", put.format("privkey.pem")], input=key)
     until(lambda: two_tier.on("edge-1", served) != before, "the reload with the new certificate")
     assert "2 unchanged" not in two_tier.deploy("--limit", "edge-1")

@@ -34,11 +34,12 @@ class Edge:
 
     def certify(self, subject: str) -> str:
         """A certificate that is its own authority, for the next start or reload; clients find it in `trusted`. Its PEM."""
-        certificate, key = self._folder / "fullchain.pem", self._folder / "privkey.pem"
+        certificate, key = self._folder / "certificate.pem", self._folder / "key.pem"
         made = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
         named = ("-subj", f"/CN={subject}", "-addext", f"subjectAltName=DNS:{DOMAIN}")
         argv = ["openssl", "req", "-x509", *made, *named, "-out", str(certificate), "-keyout", str(key)]
         subprocess.run(argv, check=True, capture_output=True, timeout=30)
+        (self._folder / "served.pem").write_text(key.read_text() + certificate.read_text())
         with self.trusted.open("a") as file:
             file.write(certificate.read_text())
         return certificate.read_text()

@@ -100,6 +100,14 @@ class Bundle:
         leaves = {f"/var/lib/restante/identity/{user}/cert.pem": late for user in self.plan["authority"][name]["users"]}
         return {**leaves, "/etc/restante/identity/host.pem": self.value("identity.issuer_warning") * 86400}
 
+    def taken(self, name: str) -> dict[str, Any] | None:
+        """Where the certificate of the domain is to be looked for on a host that shows it."""
+        components, tls = self.components(name), self.plan["tls"]
+        if "certificate" not in components:
+            return None
+        servers = {server: server in components for server in ("nginx", "postfix")}
+        return {"domain": self.plan["domain"], "files": [tls["certificate"], tls["served"]], **servers}
+
     def question(self, name: str) -> dict[str, Any]:
         """What the collector is asked."""
         components = self.components(name)
@@ -117,6 +125,7 @@ class Bundle:
             "postgresql": not components.keys().isdisjoint({"postgresql", "patroni"}),
             "cluster": "cluster" in components,
             "certificates": self.certificates(name),
+            "taken": self.taken(name),
             "post": "post" in components,
             "offices": self.plan["offices"] if "nginx" in components else None,
         }

@@ -10,6 +10,7 @@ import json
 import os
 import pwd
 import re
+import smtplib
 import socket
 import ssl
 import subprocess
@@ -153,6 +154,54 @@ def certificates(wanted: dict[str, int]) -> dict[str, str]:
     }
 
 
+def taken(ask: dict[str, Any]) -> dict[str, str]:
+    """Who has the domain's certificate -> which: the disk, the file that the servers read, and each server that runs."""
+    found = {path: of_pem(path) for path in ask["files"]}
+    for name, shown in {"nginx": shown_by_nginx, "postfix": shown_by_postfix}.items():
+        if ask[name]:
+            found[name] = shown(ask["domain"])
+    return found
+
+
+def of_pem(path: str) -> str:
+    begin, end = ssl.PEM_HEADER, ssl.PEM_FOOTER
+    _, _, first = read(path).partition(begin)
+    try:
+        return fingerprint(ssl.PEM_cert_to_DER_cert(f"{begin}{first.partition(end)[0]}{end}"))
+    except ValueError as error:
+        return str(error)
+
+
+def shown_by_nginx(domain: str) -> str:
+    try:
+        plain = socket.create_connection(("127.0.0.1", 443), timeout=5)
+        with plain, unverified().wrap_socket(plain, server_hostname=domain) as secured:
+            return fingerprint(secured.getpeercert(binary_form=True))
+    except OSError as error:
+        return str(error)
+
+
+def shown_by_postfix(_: str) -> str:
+    try:
+        with smtplib.SMTP("127.0.0.1", 25, timeout=15) as client:
+            client.starttls(context=unverified())
+            secured: Any = client.sock
+            return fingerprint(secured.getpeercert(binary_form=True))
+    except OSError as error:
+        return str(error)
+
+
+def unverified() -> ssl.SSLContext:
+    """Which it is, is what is asked here; whether a client believes it, is asked from outside."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def fingerprint(certificate: bytes | None) -> str:
+    return hashlib.sha256(certificate or b"").hexdigest()[:16]
+
+
 def offices(wanted: dict[str, Any]) -> dict[str, str]:
     """Address -> the TLS that an edge has with the post office there, or why it has none."""
     found: dict[str, str] = {}
@@ -201,6 +250,7 @@ def main(ask: dict[str, Any]) -> dict[str, Any]:
         "postfix": postfix() if ask["postfix"] else {},
         "postgresql": postgresql() if ask["postgresql"] else {},
         "certificates": certificates(ask["certificates"]),
+        "taken": taken(ask["taken"]) if ask["taken"] else {},
         "cluster": cluster() if ask["cluster"] else {},
         "backups": backups(ask["backup"]),
         "trial": trial(ask["backup"]),

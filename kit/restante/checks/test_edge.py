@@ -129,6 +129,14 @@ def test_watched(facts: dict[str, Any]) -> None:
         expect(f"{unit} is", "active", facts["units"][unit]["ActiveState"])
 
 
+@check(id="certificate-taken", cause=4, key="tls", component="certificate")
+def test_taken(facts: dict[str, Any]) -> None:
+    """Every server of the host shows the certificate that lies on its disk: none was refused, and none still runs with an older one."""
+    (disk, wanted), *others = facts["taken"].items()
+    for who, found in others:
+        expect(f"the certificate of {disk}, as {who} has it", wanted, found)
+
+
 @check(id="floating-address-held", cause=5, key="edge.floating", component="keepalived")
 @pytest.mark.usefixtures("facts")
 def test_floating(bundle: Bundle, life: Any) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from restante.spec.model import Spec
 
 FOLDER = "/etc/restante/tls"
+SERVED = f"{FOLDER}/served.pem"  # key and chain, as tls-take found them good last: what every server reads
 
 
 def files(spec: Spec) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from restante import resources
-from restante.plan import floating, identity, office, post, topology
+from restante.plan import floating, identity, office, post, tls, topology
 from restante.plan.build import Plan
 from restante.render import inventory
 from restante.render.host import about, render_host
@@ -50,7 +50,12 @@ def plan_document(plan: Plan) -> dict[str, object]:
         "chain": [{**asdict(rule), "holds": rule.holds} for rule in plan.rules],
         "path": [asdict(hop) for hop in plan.path],
         "routes": [asdict(route) for route in plan.routes],
-        "tls": {"lab": bool(spec.tls and spec.tls.lab), **asdict(plan.tls_profile)},
+        "tls": {
+            "lab": bool(spec.tls and spec.tls.lab),
+            "certificate": tls.files(spec)[0],
+            "served": tls.SERVED,
+            **asdict(plan.tls_profile),
+        },
         "firewall": spec.firewall.enabled,
         "floating": floating.addresses(spec),
         "mail": _mail(plan),

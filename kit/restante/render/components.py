@@ -9,6 +9,7 @@ from restante.plan import cluster, identity, topology
 from restante.plan.build import HostPlan, Plan
 from restante.plan.cluster import STORE_PORT
 from restante.plan.post import HTTP_PORT
+from restante.plan.tls import SERVED
 from restante.plan.topology import STATUS_PORT
 from restante.render import mail
 from restante.render.manifest import Component
@@ -61,6 +62,12 @@ def keepalived(_: Plan) -> Component:
         running=("sh", "-c", _VRRP_GENERATION),
         cuts="no socket by a reload; a start of the unit anew on the edge that holds the address moves it, and cuts that edge's",
     )  # fmt: skip
+
+
+def certificate(_: Plan) -> Component:
+    """What the servers read. A pair that does not fit hinders no release while an earlier one serves."""
+    take = ("sh", "-c", f"{LIBRARY}/tls-take || [ -s {SERVED} ]")
+    return Component("certificate", "", test=(take,), commands=(take,))
 
 
 def tls(_: Plan) -> Component:
@@ -201,6 +208,7 @@ def of_host(plan: Plan, host: HostPlan) -> list[Component]:
         found.append(nftables(plan))
     found.append(sysctl(plan))
     found += [command(plan)] if host.has_verbs else []
+    found += [certificate(plan)] if host.is_edge or host.is_post else []
     found += [identities(plan)] if topology.identities(plan.spec, host.name) else []
     if host.is_store and plan.spec.store.replicated:
         found += [etcd(plan, host), patroni(plan), cluster_programs(plan), space(plan)]

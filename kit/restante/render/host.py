@@ -109,8 +109,8 @@ def _secrets(plan: Plan, host: HostPlan) -> dict[str, Secret]:
     given, alert = plan.spec.tls, plan.spec.alert
     if (host.is_edge or host.is_post) and given and not (given.certificate or "").startswith("host:"):
         chain, key = tls.files(plan.spec)
-        found[chain] = Secret("tls", given.certificate or "env:RESTANTE_LAB_CERTIFICATE", mode="0644")
-        found[key] = Secret("tls", given.key or "env:RESTANTE_LAB_KEY")
+        found[chain] = Secret("certificate", given.certificate or "env:RESTANTE_LAB_CERTIFICATE", mode="0644")
+        found[key] = Secret("certificate", given.key or "env:RESTANTE_LAB_KEY")
     for kind in ("webhook", "beat"):
         if reference := getattr(alert, kind, None):
             # The post office tells alerts too, and is not root.
@@ -158,6 +158,7 @@ def _context(plan: Plan, host: HostPlan) -> dict[str, Any]:
         "http2_parameter": "" if host.target.http2_directive else " http2",
         "certificate": certificate,
         "key": key,
+        "served": tls.SERVED,
         "alert_config": _alert_config(plan),
         "status_port": STATUS_PORT,
         "listening_ports": _listening(plan, host),
