@@ -75,17 +75,18 @@ def set_aside(directory: Path, line: int, history: History) -> Path | None:
     Where it lay, a recovery would read it, and pg_receivewal would ask for what follows on it, which no server has.
     """
     where = folder(directory, line)
-    aside = where / f"{ASIDE}{name(time.time())}"
-    for segment, path in segments(directory, line).items():
-        if history.lacks(segment):
-            aside.mkdir(mode=0o700, exist_ok=True)
+    known = segments(directory, line)
+    lacking = [path for segment, path in known.items() if history.lacks(segment)]
+    aside = where / f"{ASIDE}{name(time.time())}" if lacking else None
+    if aside:
+        aside.mkdir(mode=0o700, exist_ok=True)
+        for path in lacking:
             path.rename(aside / path.name)
-        elif history.cuts(segment) and path.suffix != PART:
-            path.rename(f"{path}{PART}")  # to go on from its beginning: as much of it is received again as is history
+        sync(aside)
+    for path in (path for segment, path in known.items() if history.cuts(segment) and path not in lacking):
+        # To go on from its beginning: as much of it is received again as is history.
+        path.rename(path.with_suffix(PART))
     sync(where)
-    if not aside.exists():
-        return None
-    sync(aside)
     return aside
 
 
