@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
@@ -9,7 +10,7 @@ import uvloop
 from bench.mails import NUMBERS, mail, subject
 from bench.office import settings
 from restante.server.app import open_store
-from restante.server.store import inboxes
+from restante.server.store import inboxes, tokens
 from restante.server.store.base import Arrival, InboxDraft, Scan
 from restante.server.store.ingest import ingest
 from restante.server.store.tx import Tx
@@ -22,6 +23,25 @@ def fill(folder: Path, engine: str, url: str, counts: dict[str, int], body: byte
     """`counts`: how many messages each inbox is to hold."""
     folder.mkdir(exist_ok=True)
     uvloop.run(_fill(folder, engine, url, counts, body))
+
+
+def grant(folder: Path, addresses: Sequence[str]) -> list[str]:
+    """A token for each inbox, in a SQLite store."""
+    return uvloop.run(_grant(folder, addresses))
+
+
+async def _grant(folder: Path, addresses: Sequence[str]) -> list[str]:
+    store = open_store(settings(folder))
+    await store.start()
+    made = {address: tokens.mint() for address in addresses}
+
+    def add(tx: Tx) -> None:
+        for address, (token_id, _, digest) in made.items():
+            tokens.add(tx, token_id, digest, address, admin=False, scopes={address: ["receive"]})
+
+    await store.write(add)
+    await store.close()
+    return [text for _, text, _ in made.values()]
 
 
 async def _fill(folder: Path, engine: str, url: str, counts: dict[str, int], body: bytes) -> None:

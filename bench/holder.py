@@ -1,4 +1,5 @@
-"""Many WebSockets in a process of their own: `python -m bench.holder PORT TOKEN COUNT`, each on an inbox of its own.
+"""Many WebSockets in a process of their own: `python -m bench.holder PORT COUNT [TOKENS]`, each on an inbox of its own and,
+as agents do, with a token of its own: TOKENS is a file of as many lines.
 
 Says `held` when all are subscribed, and from then on `ADDRESS WHEN` for each signal. Written without a library of WebSockets:
 thousands of its clients would take the core that the server is measured on.
@@ -12,6 +13,8 @@ import json
 import struct
 import sys
 import time
+from functools import partial
+from pathlib import Path
 from typing import cast
 
 import uvloop
@@ -60,11 +63,11 @@ class Socket(asyncio.Protocol):
         self._transport.write(framed(PING))
 
 
-async def main(port: int, token: str, count: int) -> None:
+async def main(port: int, count: int, tokens: list[str]) -> None:
     loop = asyncio.get_running_loop()
     held = []
-    for number in range(count):
-        _, socket = await loop.create_connection(lambda number=number: Socket(number, token), "127.0.0.1", port)  # type: ignore[misc]
+    for number, token in enumerate(tokens or [""] * count):
+        _, socket = await loop.create_connection(partial(Socket, number, token), "127.0.0.1", port)
         await socket.subscribed
         held.append(socket)
     print("held", flush=True)
@@ -75,4 +78,5 @@ async def main(port: int, token: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    given = [token for path in sys.argv[3:] for token in Path(path).read_text().splitlines()]
+    uvloop.run(main(int(sys.argv[1]), int(sys.argv[2]), given))

@@ -6,15 +6,17 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvloop
 
 from bench.delay import WARMING, after, paced
-from bench.fill import fill
+from bench.fill import fill, grant
 from bench.holder import INTERVAL_S, inbox
 from bench.lmtp import Client
-from bench.measure import delays, line
+from bench.measure import delays, line, show
 from bench.office import Running, office
 from bench.processes import Log, disk, process
 
@@ -31,10 +33,11 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def core(pid: int, seconds: float) -> float:
-    """The share of a core that it uses."""
+def core(pid: int) -> float:
+    """The share of a core that it uses over two rounds of pings, after a first one: what was opened is put down by then."""
+    time.sleep(INTERVAL_S)
     begun, used = time.perf_counter(), cpu_s(pid)
-    time.sleep(seconds)
+    time.sleep(2 * INTERVAL_S)
     return (cpu_s(pid) - used) / (time.perf_counter() - begun)
 
 
@@ -62,21 +65,39 @@ def told(log: Log, mails: int) -> dict[str, float]:
     raise SystemExit(f"{len(found)} of {mails} signals came")
 
 
+@contextmanager
+def held(port: int, *tokens: Path) -> Iterator[Log]:
+    argv = [sys.executable, "-m", "bench.holder", str(port), str(SOCKETS), *map(str, tokens)]
+    with process(argv, stdout=subprocess.PIPE) as holder:
+        log = Log(holder.stdout)
+        log.until("held")
+        yield log
+
+
+def bare() -> float:
+    """The share of a core of sockets behind which nothing is."""
+    with process([sys.executable, "-m", "bench.bare"], stdout=subprocess.PIPE) as running:
+        assert running.stdout
+        with held(int(running.stdout.readline())):
+            return core(running.pid)
+
+
 def main() -> None:
+    floor = bare()
     with disk() as folder:
-        at = folder / "sqlite"
-        fill(at, "sqlite", "", {inbox(number): 0 for number in range(SOCKETS)})
+        at, tokens = folder / "sqlite", folder / "tokens"
+        addresses = [inbox(number) for number in range(SOCKETS)]
+        fill(at, "sqlite", "", dict.fromkeys(addresses, 0))
+        tokens.write_text("\n".join(grant(at, addresses)))
         with office(at) as made:
             before = rss_kib(made.pid)
-            argv = [sys.executable, "-m", "bench.holder", str(made.http), made.token, str(SOCKETS)]
-            with process(argv, stdout=subprocess.PIPE) as holder:
-                log = Log(holder.stdout)
-                log.until("held")
+            with held(made.http, tokens) as log:
                 memory = (rss_kib(made.pid) - before) / SOCKETS
                 line(f"memory of an idle socket, {SOCKETS} held", f"{memory:.1f} KiB", "25 KiB", memory <= 25)
-                share = core(made.pid, 2 * INTERVAL_S)
+                share = core(made.pid)
                 what = f"CPU of {SOCKETS} sockets with a ping every {INTERVAL_S:.0f} s, of a core"
                 line(what, f"{share * 100:.1f} %", "10 %", share <= 0.1)
+                show("the same sockets on uvicorn and websockets with nothing behind them", f"{floor * 100:.1f} %")
                 accepted = uvloop.run(deliver(made))
                 late = after(accepted, told(log, len(accepted)))
                 delays(f"{len(late)} mails meanwhile, 250 to the signal", late, p99_ms=250)

@@ -193,7 +193,7 @@ def test_a_store_that_is_away_is_known_and_its_mail_comes_over_the_same_line(
 
     monkeypatch.setattr(hub, "STALE_S", 3)  # above the two seconds between polls
     with monkeypatch.context() as broken:
-        broken.setattr(agent.office.office.post.store, "heads", away)
+        broken.setattr(agent.office.office.post.store, "moved", away)
         agent.until(lambda: agent.box.figures.store_away)
         assert not agent.box.health().ok
         assert "its store does not" in agent.box.health().verdict

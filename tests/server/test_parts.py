@@ -163,7 +163,7 @@ def test_a_part_that_ends_takes_the_server_with_it(tmp_path: Path) -> None:
 
     async def ended() -> None:
         office = PostOffice(settings(tmp_path), {"http": [socket.create_server(("127.0.0.1", 0))]})
-        office.post.store.heads = broken  # type: ignore[method-assign, assignment]
+        office.post.store.moved = broken  # type: ignore[method-assign, assignment]
         office.post.hub.add(1, Waiter())
         with pytest.raises(RuntimeError, match="nobody expected this"):
             await asyncio.wait_for(office.run(), 30)

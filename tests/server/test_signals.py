@@ -14,6 +14,7 @@ import pytest
 import websockets
 from office import INBOX, OTHER, Office, serving, settings
 
+from restante.server.api import context
 from restante.server.push import hub, websocket
 from restante.server.settings import Heartbeat, Socket
 from restante.server.store import tokens
@@ -233,12 +234,33 @@ def test_a_stream_ends_when_its_token_is_revoked(tmp_path: Path) -> None:
         assert b"signal" not in response.read(), "it ends by itself"
 
 
+def test_a_token_that_another_server_revoked_ends_its_socket_within_seconds(office: Office) -> None:
+    made = office.call("POST", "/v1/tokens", {"name": "x", "scopes": {"*": ["receive"]}}).json
+
+    async def work(ws: Connection) -> None:
+        await frame(ws, "hello")
+        ping = json.dumps({"type": "ping", "id": 1, "ts": 0})
+        await ws.send(ping)
+        await frame(ws, "pong")
+        # Past the API of this one, as the other's commit is.
+        await asyncio.to_thread(office.run, office.office.post.store.revoke_token(made["id"]))
+        with contextlib.suppress(websockets.ConnectionClosed):
+            while True:
+                await ws.send(ping)
+                await frame(ws, "pong")
+                await asyncio.sleep(0.2)
+        assert ws.close_code == 4800
+
+    connect(office.as_(made["token"]), work)
+
+
 def test_a_token_that_a_restore_took_away_ends_its_socket(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object) -> None:
         raise NotFoundError("there is no such token")
 
     async def work(ws: Connection) -> None:
         await frame(ws, "hello")
+        monkeypatch.setattr(context, "CHECKED_S", 0)
         monkeypatch.setattr(tokens, "get", gone)
         await ws.send(json.dumps({"type": "ping", "id": 1, "ts": 1}))
         assert await closed(ws) == 4800

@@ -19,6 +19,7 @@ from scenario import NUMBERS, POLICY, mail
 from restante.server.store import deliver
 from restante.server.store.base import Batch, Handle, HandleResult, Inbox, InboxDraft, Receive, Verdict
 from restante.server.store.connector import Connector
+from restante.server.store.ingest import ingest
 from restante.server.store.postgres import PLANNED_ONCE, PostgresStore
 from restante.server.store.retention import Policy
 from restante.server.store.statements import named
@@ -202,6 +203,31 @@ def test_what_is_acknowledged_while_another_server_sweeps_is_no_dead_letter(post
         )
         assert (found, buried) == ([HandleResult.ok], 0)
         assert await two.one.dead_letters(inbox.id, 0, 10) == []
+        await two.close()
+
+    asyncio.run(asyncio.wait_for(work(), 60))
+
+
+def test_what_another_server_commits_late_is_seen_by_who_looked_meanwhile(postgresql: str) -> None:
+    """It was begun before the look, and is committed after a later one."""
+    two = Two(postgresql)
+
+    async def work() -> None:
+        inbox = await two.start(mails=1)
+        known: dict[int, tuple[str, int]] = {}
+
+        async def look() -> None:
+            known.update(await two.other.moved([inbox.id], known))
+
+        async def meanwhile() -> None:
+            await look()
+            await two.other.create_inbox(InboxDraft("b@example.org"))
+            await look()
+
+        await two.during(lambda tx: ingest(tx, [mail("a@example.org")], 1 << 20), meanwhile)
+        assert known[inbox.id][1] == 1
+        await look()
+        assert known[inbox.id][1] == 2
         await two.close()
 
     asyncio.run(asyncio.wait_for(work(), 60))

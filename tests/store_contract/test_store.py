@@ -618,6 +618,23 @@ def test_hostile_mail_is_kept_and_handed_over_byte_for_byte(run: Run) -> None:
     run(work)
 
 
+def test_what_moved_is_told_until_it_is_known_and_nothing_is_read_where_nothing_was_committed(run: Run) -> None:
+    async def work(store: Store, inbox: Inbox) -> None:
+        first = inbox.epoch, 0
+        assert await store.moved([inbox.id], {}) == {inbox.id: first}
+        assert await store.moved([inbox.id], {}) == {}, "nothing was committed since"
+        await store.ingest(mail(A))
+        assert await store.moved([inbox.id], {inbox.id: first}) == {inbox.id: (inbox.epoch, 1)}
+        await store.ingest(mail(A))
+        assert await store.moved([], {}) == {}, "nobody waits for it"
+        await store.create_inbox(InboxDraft(B))
+        assert await store.moved([inbox.id], {inbox.id: (inbox.epoch, 2)}) == {}, "it is known"
+        await store.new_epoch()
+        assert (await store.moved([inbox.id], {inbox.id: (inbox.epoch, 2)}))[inbox.id][1] == 2
+
+    run(work)
+
+
 def test_heads_are_read_though_every_reader_is_busy(run: Run) -> None:
     """They show whether the store answers."""
 
@@ -625,7 +642,7 @@ def test_heads_are_read_though_every_reader_is_busy(run: Run) -> None:
         enough = threading.Event()
         busy = [asyncio.ensure_future(store.read(lambda _: enough.wait(20))) for _ in range(8)]
         try:
-            assert inbox.id in await asyncio.wait_for(store.heads([inbox.id]), 10)
+            assert inbox.id in await asyncio.wait_for(store.moved([inbox.id], {}), 10)
         finally:
             enough.set()
             await asyncio.gather(*busy)

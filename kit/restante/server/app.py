@@ -19,13 +19,13 @@ from restante.errors import InputError, RestanteError
 from restante.protocol.heartbeat import Timing
 from restante.server.alerts import Watch
 from restante.server.api.app import Marked, application
-from restante.server.api.context import ADMIN, EDGE, Post
+from restante.server.api.context import ADMIN, EDGE, REMEMBERED_S, Post
 from restante.server.handles import Signer
 from restante.server.lmtp.server import LmtpServer
 from restante.server.metrics import Metrics
 from restante.server.push.hub import Hub
 from restante.server.push.webhook import Dispatcher
-from restante.server.push.websocket import ABORT, Sessions
+from restante.server.push.websocket import ABORT, WRITABLE, Sessions
 from restante.server.recipients import Recipients
 from restante.server.settings import Settings
 from restante.server.store.base import Arrival, ConflictError, InboxDraft, StoreError, Verdict
@@ -170,6 +170,7 @@ class PostOffice:
         """What goes on while requests are answered."""
         return [
             self.post.hub.poll(), self.post.dispatcher.run(), self.post.sessions.watch(), self._every(SWEEP_S, self._sweep),
+            self._every(REMEMBERED_S, self.post.look_for_revoked),
             self._every(1.0, self._recipients), self._every(RETENTION_S, self._retain), self._every(ALERT_S, self._watch().look),
             *([self._every(RENEWED_S, self._renewed)] if self._shown else []),
             *([self._watchdog(interval)] if (interval := systemd.watchdog_interval_s()) else []),
@@ -268,7 +269,8 @@ class _Socket(WebSocketsSansIOProtocol):
     """It can be dropped: a client that reads nothing would be waited for, with all that was sent to it, for ever."""
 
     async def run_asgi(self) -> None:
-        cast("dict[str, Any]", self.scope)[ABORT] = self.transport.abort
+        scope = cast("dict[str, Any]", self.scope)
+        scope[ABORT], scope[WRITABLE] = self.transport.abort, self.writable
         await super().run_asgi()
 
 

@@ -11,6 +11,7 @@ from asyncio.subprocess import DEVNULL, PIPE
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +34,10 @@ class Waiting:
     oldest_s: float
 
 
-def waiting(tx: Tx) -> list[Waiting]:
+def waiting(tx: Tx, *, idle: bool = False) -> list[Waiting]:
+    """`idle`: those for whom nothing waits too; on most days that is nearly all."""
     found = []
-    for address, name, frontier, head, first, held, dead, inbox_id, _ in tx.all("waiting"):
+    for address, name, frontier, head, first, held, dead, inbox_id in tx.all("waiting", idle=idle):
         seq = first or (frontier + 1 if frontier < head else None)
         at = tx.one("received_at", inbox_id=inbox_id, seq=seq) if seq else None
         found.append(Waiting(address, name, head - frontier + held, dead, max(0.0, tx.now - at[0]) if at else 0.0))
@@ -102,7 +104,7 @@ async def observe(post: Post) -> None:
     for name, value in counters.items():
         metrics.agents.labels(name).set(value)
     try:
-        rows = await post.store.read(waiting)
+        rows = await post.store.read(partial(waiting, idle=True))
         free = await post.store.free_space()
     except StoreError:
         metrics.store_up.set(0)

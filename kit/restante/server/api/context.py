@@ -22,6 +22,8 @@ from restante.server.store.base import Inbox, NotFoundError, StoreError, Token
 from restante.server.store.store import Store
 
 REMEMBERED_S = 2.0  # a token revoked on another server is refused here after so long
+CLOCKS_S = 60.0  # by which the clocks of two servers may differ
+CHECKED_S = 600.0  # so often a socket's token is looked for in the store: a restore may have taken it away
 CHECK_S = 2.0  # of the 5 in which a pong is due
 TICKET_S = 30
 TICKET = "ticket"  # in the place of a token's id: what was used once
@@ -65,6 +67,7 @@ class Post:
     ready: bool = False
     _known: dict[str, tuple[float, Token]] = field(default_factory=dict)
     _standing: dict[str, float] = field(default_factory=dict)
+    _revoked: dict[str, float] = field(default_factory=dict)
 
     async def caller(self, connection: HTTPConnection) -> Caller:
         """Raises ApiError 401. The token is read from the header only: an address bar and a log keep what is in a URL.
@@ -96,6 +99,7 @@ class Post:
             if len(self._known) > 10_000:
                 self._known.clear()
             self._known[text] = (now, token := found)
+            self._standing[token.id] = now
         self.used[token.id] = self.store.clock.now()
         return Caller(token.id, token.admin, token.scopes)
 
@@ -104,12 +108,11 @@ class Post:
 
         A store that is away says nothing about it, and shows nothing to anybody: the socket holds, and is asked about again.
         """
+        if caller.token_id in self._revoked:
+            return False
         now = time.monotonic()
-        if (
-            not caller.token_id
-            or now - self._standing.get(caller.token_id, 0.0) <= REMEMBERED_S
-            or self.hub.store_is_away
-        ):
+        checked = now - self._standing.get(caller.token_id, -CHECKED_S) < CHECKED_S
+        if checked or not caller.token_id or self.hub.store_is_away:
             return True
         try:
             async with asyncio.timeout(CHECK_S):
@@ -122,10 +125,15 @@ class Post:
             self._standing[caller.token_id] = now
         return not revoked
 
-    def forget(self, token_id: str) -> None:
-        """A token was revoked."""
-        self._standing.pop(token_id, None)
-        self._known = {text: kept for text, kept in self._known.items() if kept[1].id != token_id}
+    async def look_for_revoked(self) -> None:
+        """Other servers revoke tokens too. One question for all that are open here, whose tokens are as many as they."""
+        newest = max(self._revoked.values(), default=0.0)
+        self._revoked |= await self.store.revoked_tokens(newest - CLOCKS_S)
+
+    def forget(self, revoked: Token) -> None:
+        """It was revoked here."""
+        self._revoked[revoked.id] = revoked.revoked_at or 0.0
+        self._known = {text: kept for text, kept in self._known.items() if kept[1].id != revoked.id}
 
     async def inbox(self, caller: Caller, address: str, scope: str) -> Inbox:
         """A name without @ is of the first domain. Raises ApiError 404 for an inbox that the caller may not touch, as for none."""

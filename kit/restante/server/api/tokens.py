@@ -63,7 +63,7 @@ async def revoke_token(request: Request, token: str) -> Response:
     post = post_of(request)
     await admin(post, request)
     revoked = await post.store.revoke_token(token)
-    post.forget(token)
+    post.forget(revoked)
     return answer(views.token(revoked))
 
 

@@ -31,6 +31,7 @@ SEND_LIMIT_S = 10.0
 FRAMES_PER_S, BURST = 20.0, 100.0
 
 ABORT = "restante.abort"  # in the scope of a socket: drops its connection, and what waits to be sent
+WRITABLE = "restante.writable"  # in it too: an event that is set while what is sent need not wait
 TRY_AGAIN_LATER = 1013  # RFC 6455's registry
 
 # inbox address -> the inbox, if the token may receive from it
@@ -222,8 +223,12 @@ class Session:
             await self._send(frames.reconnect(reason, int(random.uniform(0, spread_s) * 1000), int(deadline_s * 1000)))  # noqa: S311
 
     async def _send(self, frame: dict[str, Any]) -> None:
+        sending = self._ws.send_text(orjson.dumps(frame).decode())
+        if self._ws.scope[WRITABLE].is_set():
+            await sending  # a timer for each pong would cost more than the pong
+            return
         async with asyncio.timeout(SEND_LIMIT_S):
-            await self._ws.send_text(orjson.dumps(frame).decode())
+            await sending
 
     async def close(self, code: int, reason: str) -> None:
         if self._ws.application_state is WebSocketState.CONNECTED:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
 from restante.server.store.base import DeadLetter, NotFoundError, Summary, TooOldError
@@ -19,8 +19,10 @@ def head(tx: Tx, inbox_id: int) -> tuple[str, int, int]:
     return row[0], row[1], row[2]
 
 
-def heads(tx: Tx, inbox_ids: Iterable[int]) -> dict[int, tuple[str, int]]:
-    return {row[0]: (row[1], row[2]) for row in tx.all("heads", ids=sorted(inbox_ids))}
+def moved(tx: Tx, inbox_ids: Iterable[int], known: Mapping[int, tuple[str, int]]) -> dict[int, tuple[str, int]]:
+    """Inbox -> (epoch, head), of those of which something else is known, or nothing."""
+    rows = tx.each("heads", ids=sorted(inbox_ids))
+    return {row[0]: (row[1], row[2]) for row in rows if known.get(row[0]) != (row[1], row[2])}
 
 
 def page(tx: Tx, inbox_id: int, after: int, limit: int, upto: int = 2**62) -> list[Summary]:

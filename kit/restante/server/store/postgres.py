@@ -53,6 +53,9 @@ class PostgresTx:
     def all(self, statement: str, /, **parameters: Any) -> list[Row]:
         return self._execute(statement, parameters).fetchall()
 
+    def each(self, statement: str, /, **parameters: Any) -> Iterator[Row]:
+        return iter(self._execute(statement, parameters))
+
     def ask(self, statement: str, /, **parameters: Any) -> Callable[[], list[Row]]:
         return self._execute(statement, parameters).fetchall
 

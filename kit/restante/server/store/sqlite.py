@@ -44,6 +44,9 @@ class SqliteTx:
     def all(self, statement: str, /, **parameters: Any) -> list[Row]:
         return self._run(self._sql[statement], _plain(parameters)).fetchall()
 
+    def each(self, statement: str, /, **parameters: Any) -> Iterator[Row]:
+        return self._run(self._sql[statement], _plain(parameters))
+
     def ask(self, statement: str, /, **parameters: Any) -> Callable[[], list[Row]]:
         return self._run(self._sql[statement], _plain(parameters)).fetchall
 

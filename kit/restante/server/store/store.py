@@ -43,6 +43,7 @@ class Store(abc.ABC):
         self.clock = Clock()
         self.on_heads: Callable[[Heads], None] = lambda _: None
         self.recent = Recent()
+        self._version: Any = None
 
     def _grew(self, stored: Sequence[Summary]) -> None:
         """On the event loop, after the commit that holds them."""
@@ -168,9 +169,18 @@ class Store(abc.ABC):
     async def head(self, inbox_id: int) -> tuple[str, int, int]:
         return await self.read(lambda tx: messages.head(tx, inbox_id))
 
-    async def heads(self, inbox_ids: Iterable[int]) -> dict[int, tuple[str, int]]:
+    async def moved(self, inbox_ids: Iterable[int], known: Mapping[int, tuple[str, int]]) -> dict[int, tuple[str, int]]:
+        """Inbox -> (epoch, head), where that is not what is known. It is asked every few seconds, for all inboxes that anybody waits for:
+        where nothing was committed since it was asked last, none can have moved.
+        """
         ids = list(inbox_ids)
-        return await self.read(lambda tx: messages.heads(tx, ids), apart=True)
+
+        def work(tx: Tx) -> tuple[Any, dict[int, tuple[str, int]]]:
+            version = value(tx, "version")
+            return version, {} if version == self._version else messages.moved(tx, ids, known)
+
+        self._version, found = await self.read(work, apart=True)
+        return found
 
     async def messages(self, inbox_id: int, after: int, limit: int, upto: int = 2**62) -> list[Summary]:
         return await self.read(lambda tx: messages.page(tx, inbox_id, after, limit, upto))
@@ -197,6 +207,10 @@ class Store(abc.ABC):
 
     async def revoke_token(self, token_id: str) -> Token:
         return await self.write(lambda tx: tokens.revoke(tx, token_id))
+
+    async def revoked_tokens(self, since: float) -> dict[str, float]:
+        """Ids, and when each was revoked."""
+        return await self.read(lambda tx: {row[0]: row[1] for row in tx.all("revoked_tokens", since=since)}, apart=True)
 
     async def use_tokens(self, when: Mapping[str, float]) -> None:
         await self.write(lambda tx: tokens.used(tx, when))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 Row = tuple[Any, ...]
@@ -15,6 +15,9 @@ class Tx(Protocol):
 
     def all(self, statement: str, /, **parameters: Any) -> list[Row]:
         """Every row."""
+
+    def each(self, statement: str, /, **parameters: Any) -> Iterator[Row]:
+        """One row after another, where most are not kept: thousands at once set off Python's garbage collector."""
 
     def ask(self, statement: str, /, **parameters: Any) -> Callable[[], list[Row]]:
         """Every row, when called. Statements that are asked before the first call may share a round trip."""

@@ -89,6 +89,9 @@ CROSS JOIN LATERAL (SELECT * FROM summary WHERE inbox_id = :inbox_id AND seq = w
 -- name: bodies
 SELECT id, raw FROM body WHERE id = ANY(:ids::bigint[])
 
+-- name: version
+SELECT pg_current_snapshot()::text
+
 -- name: heads
 SELECT id, epoch, head FROM inbox WHERE id = ANY(:ids::bigint[])
 

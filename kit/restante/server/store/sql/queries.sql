@@ -178,6 +178,9 @@ SELECT id, name, digest, admin, scopes, created_at, last_used_at, revoked_at FRO
 -- name: tokens
 SELECT id, name, digest, admin, scopes, created_at, last_used_at, revoked_at FROM token ORDER BY created_at, id
 
+-- name: revoked_tokens
+SELECT id, revoked_at FROM token WHERE revoked_at >= :since
+
 -- name: revoke_token
 UPDATE token SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL
 
@@ -314,8 +317,11 @@ SELECT i.address, c.name, c.frontier, i.head,
     (SELECT min(seq) FROM delivery d WHERE d.consumer_id = c.id),
     (SELECT count(*) FROM delivery d WHERE d.consumer_id = c.id),
     (SELECT count(*) FROM dead_letter d WHERE d.consumer_id = c.id),
-    i.id, c.last_receive_at
-FROM consumer c JOIN inbox i ON i.id = c.inbox_id ORDER BY c.id
+    i.id
+FROM consumer c JOIN inbox i ON i.id = c.inbox_id
+WHERE :idle OR c.frontier < i.head OR EXISTS (SELECT 1 FROM delivery d WHERE d.consumer_id = c.id)
+    OR EXISTS (SELECT 1 FROM dead_letter d WHERE d.consumer_id = c.id)
+ORDER BY c.id
 
 -- name: claim_webhook_delivery
 UPDATE webhook_delivery SET next_at = :until WHERE id = :id AND next_at = :next_at AND state = 'pending'

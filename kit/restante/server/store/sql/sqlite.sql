@@ -79,6 +79,9 @@ SELECT * FROM summary WHERE inbox_id = :inbox_id AND seq IN (SELECT value FROM j
 -- name: bodies
 SELECT id, raw FROM body WHERE id IN (SELECT value FROM json_each(:ids))
 
+-- name: version
+PRAGMA data_version
+
 -- name: heads
 SELECT id, epoch, head FROM inbox WHERE id IN (SELECT value FROM json_each(:ids))
 
