@@ -14,6 +14,7 @@ from office import INBOX, OTHER, Office
 
 from restante.server.api.context import ApiError
 from restante.server.push import hub
+from restante.server.store.base import StoreError
 
 
 def test_mail_waits_until_it_is_received_and_acknowledged(office: Office) -> None:
@@ -411,3 +412,21 @@ def test_nobody_waits_for_a_store_that_is_away(office: Office, monkeypatch: pyte
         refused = office.call("POST", f"/v1/inboxes/{INBOX}/receive", {})
         assert (refused.status, refused.json["error"]["code"], asked) == (503, "unavailable", [])
     assert office.call("POST", f"/v1/inboxes/{INBOX}/receive", {}).status == 200
+
+
+def test_a_store_that_went_away_is_noticed_though_nobody_listens(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise StoreError("away")
+
+    def until_it_answers(wanted: int) -> None:
+        deadline = time.monotonic() + 20
+        while office.call("POST", f"/v1/inboxes/{INBOX}/receive", {}).status != wanted:
+            assert time.monotonic() < deadline, wanted
+
+    monkeypatch.setattr(hub, "STALE_S", 3)  # above the two seconds between polls
+    with monkeypatch.context() as broken:
+        broken.setattr(office.office.post.store, "moved", away)
+        until_it_answers(503)
+    until_it_answers(200)

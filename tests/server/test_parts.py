@@ -23,7 +23,6 @@ from restante.server import alerts
 from restante.server.alerts import Watch
 from restante.server.app import PostOffice
 from restante.server.handles import Signer, message_id, read_message_id
-from restante.server.push.hub import Waiter
 from restante.server.recipients import FULL, NO_SPACE, UNREAD, Recipients
 from restante.server.settings import Backup, Postfix, load
 from restante.server.store.base import Handle
@@ -164,7 +163,6 @@ def test_a_part_that_ends_takes_the_server_with_it(tmp_path: Path) -> None:
     async def ended() -> None:
         office = PostOffice(settings(tmp_path), {"http": [socket.create_server(("127.0.0.1", 0))]})
         office.post.store.moved = broken  # type: ignore[method-assign, assignment]
-        office.post.hub.add(1, Waiter())
         with pytest.raises(RuntimeError, match="nobody expected this"):
             await asyncio.wait_for(office.run(), 30)
 

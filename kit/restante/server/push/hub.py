@@ -116,7 +116,7 @@ class Hub:
         """For as long as the server runs: what no notification told is seen here."""
         while not self.draining.is_set():
             try:
-                moved = await self._store.moved(self._listeners, self._heads) if self._listeners else {}
+                moved = await self._store.moved(self._listeners, self._heads)
                 self._fresh_at = time.monotonic()
                 for inbox_id, position in moved.items():
                     if self._heads.get(inbox_id, position) != position:
