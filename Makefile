@@ -50,8 +50,9 @@ test-lab: .venv/dev ## Real hosts; needs root on Debian or Ubuntu. With LAB=lab 
 	@# Nothing that is installed here is to start here: invoke-rc.d asks this file, where the machine's owner has none.
 	policy=/usr/sbin/policy-rc.d; [ -e $$policy ] || { trap "rm $$policy" EXIT; printf '#!/bin/sh\nexit 101\n' | install -m 755 /dev/stdin $$policy; }; \
 	apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install $(LAB_PACKAGES) >/dev/null
-	$(BIN)/pytest -m "$(LAB)" tests/lab tests/server tests/unit/test_monitoring.py
-	$(BIN)/pytest -q tests/store_contract
+	$(BIN)/pytest -n 2 --dist loadfile -m "$(LAB) and not alone" tests/lab tests/server tests/unit/test_monitoring.py
+	$(BIN)/pytest -m "$(LAB) and alone" tests/lab
+	$(BIN)/pytest -q -n 2 tests/store_contract
 
 drill: .venv/kit ## Every cause of silence on real hosts, needs root. Long clocks and three seeds; in eight minutes with DRILL=--quick
 	@[ "$$(id -u)" = 0 ] || { echo "make drill boots real hosts and needs root" >&2; exit 1; }

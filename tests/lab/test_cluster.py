@@ -16,7 +16,7 @@ from ha_fleet import ARCHIVE, DATA, EDGES, POSTS, STORES, HaFleet, Lines
 from mail_host import INBOX, Load
 from test_examples import Fleet, until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 STANDBYS_AWAY_S = 15
 LATE_S = (
     15  # from a commit to its agent; the goal is 2, and docs/explanation/high-availability.md has what was measured

@@ -21,7 +21,7 @@ from restante.drills.scenarios import SCENARIOS
 from restante.lab.lab import Lab
 from restante.lab.system import await_true
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 DRILL = (sys.executable, "-m", "restante", "drill")
 LIMIT_S = 1200  # for any machine; that the set itself waits for less than ten minutes is asked in test_drill_clocks.py
 

@@ -19,7 +19,7 @@ from restante.lab.lab import Lab
 from restante.lab.machine import lab_directory
 from restante.lab.system import await_true
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 # Whoever logs in is no root there, and the host has rules of its own beside the drill's.
 SPEC = """
 restante: 1

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from test_examples import HELD, Fleet, until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 EDGES = ("edge-1", "edge-2")
 FLOATING = ("192.0.2.100", "2001:db8::100")
 DOMAIN = "agents.example.org"

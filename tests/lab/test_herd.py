@@ -20,7 +20,7 @@ from restante.client.settings import Settings
 from restante.client.subscription import Subscription
 from restante.plan.sizing import ACCEPTS_PER_SECOND
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 AGENTS, AWAY_S, BACK_S = 1000, 5, 90
 SPREAD_S = AGENTS // ACCEPTS_PER_SECOND
 INBOX = "support@example.org"
