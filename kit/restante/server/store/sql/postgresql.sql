@@ -90,7 +90,8 @@ CROSS JOIN LATERAL (SELECT * FROM summary WHERE inbox_id = :inbox_id AND seq = w
 SELECT id, raw FROM body WHERE id = ANY(:ids::bigint[])
 
 -- name: version
-SELECT pg_current_snapshot()::text
+-- After a failover another server may have come to the same number by other commits.
+SELECT concat(pg_postmaster_start_time(), ' ', pg_current_snapshot())
 
 -- name: heads
 SELECT id, epoch, head FROM inbox WHERE id = ANY(:ids::bigint[])
