@@ -12,7 +12,7 @@ import click
 from restante.cli.session import plan_for, spec_argument
 from restante.plan import floating
 from restante.plan.build import Plan
-from restante.spec.model import Tier
+from restante.spec.hosts import Tier
 
 LIMIT_S = 5.0
 

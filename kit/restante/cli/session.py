@@ -19,8 +19,8 @@ from restante.plan.build import Plan, build
 from restante.render.bundle import render_bundle
 from restante.render.components import packages
 from restante.render.write import changed_by_hand, write
+from restante.spec.hosts import Tier
 from restante.spec.load import load
-from restante.spec.model import Tier
 
 spec_argument = click.argument("spec", type=click.Path(path_type=Path))
 

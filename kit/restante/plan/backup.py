@@ -8,7 +8,9 @@ from restante.plan import cluster
 from restante.plan.derived import Values
 from restante.plan.post import store_host
 from restante.spec.document import Path
-from restante.spec.model import Backup, Spec, Tier
+from restante.spec.hosts import Tier
+from restante.spec.mail import Backup
+from restante.spec.model import Spec
 
 _POSTGRESQL = "PostgreSQL, runtime configuration"
 _SOURCE = "the spec, or its default (docs/reference/spec.md)"

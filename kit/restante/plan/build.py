@@ -17,8 +17,9 @@ from restante.plan.tls import PROFILES, TlsProfile
 from restante.plan.topology import Opening, RoutePlan
 from restante.spec import nginx_syntax
 from restante.spec.document import Path
+from restante.spec.hosts import Host, Tier
 from restante.spec.load import Loaded
-from restante.spec.model import Host, Service, Spec, Tier
+from restante.spec.model import Service, Spec
 
 FOLLOWS = {
     "heartbeat.detection": "heartbeat.interval, pong_timeout or misses",

@@ -8,7 +8,8 @@ from urllib.parse import quote
 from restante.plan import identity
 from restante.plan.derived import Rule, Values
 from restante.spec.document import Path
-from restante.spec.model import Spec, Tier
+from restante.spec.hosts import Tier
+from restante.spec.model import Spec
 
 STORE_PORT = 5432
 ETCD_PORT = 2379

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from restante.plan.derived import Values
 from restante.spec.document import Path
-from restante.spec.model import Host, Spec, Tier
+from restante.spec.hosts import Host, Tier
+from restante.spec.model import Spec
 
 _RFC = "RFC 9568 (VRRPv3)"
 LONGEST_ADVERT_S = 40  # twelve bits of hundredths of a second

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from restante.plan.derived import Values
-from restante.spec.model import Spec, Tier
+from restante.spec.hosts import Tier
+from restante.spec.model import Spec
 
 ISSUER = "/etc/restante/identity"  # what a host signs with, which the deploy brings
 IDENTITIES = "/var/lib/restante/identity"  # what it has signed, a folder for each user

@@ -8,7 +8,9 @@ from restante.plan import backup
 from restante.plan.derived import Rule, Values
 from restante.plan.post import store_host
 from restante.spec.document import Path
-from restante.spec.model import Inboxes, Spec, Tier
+from restante.spec.hosts import Tier
+from restante.spec.mail import Inboxes
+from restante.spec.model import Spec
 
 DAY_S = 86_400
 HELD_S = 30 * DAY_S

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from restante.plan import cluster
 from restante.plan.cluster import STORE_PORT
 from restante.spec.document import Path
-from restante.spec.model import Inboxes, Route, Spec, Tier
+from restante.spec.hosts import Tier
+from restante.spec.mail import Inboxes
+from restante.spec.model import Route, Spec
 
 SMTP_PORT = 25
 HTTP_PORT = 8025

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from restante.plan import floating
 from restante.plan.derived import Values
 from restante.spec.document import Path
-from restante.spec.model import Spec, Tier
+from restante.spec.hosts import Tier
+from restante.spec.model import Spec
 
 # New TLS connections that one small edge takes beside its work: assumed, on the cautious side; not measured.
 ACCEPTS_PER_SECOND = 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from restante.spec.model import Os
+from restante.spec.hosts import Os
 
 
 @dataclass(frozen=True)

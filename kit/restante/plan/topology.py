@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from restante.plan import agents, cluster, floating, identity, post
 from restante.spec.document import Path
-from restante.spec.model import Host, Route, Service, Spec, Tier
+from restante.spec.hosts import Host, Tier
+from restante.spec.model import Route, Service, Spec
 
 _SERVER = re.compile(r"(?P<host>\[[0-9a-f:]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
 _SOCKET = re.compile(r"unix:(?P<path>/run/[a-z0-9_-]+/[A-Za-z0-9._-]+)")

@@ -15,7 +15,8 @@ from restante.render.host import about, render_host
 from restante.render.identity import OFFICES, offices_at
 from restante.render.manifest import FORMAT, digest, host_manifest, to_json
 from restante.spec import nginx_syntax
-from restante.spec.model import Edge, Tier
+from restante.spec.hosts import Tier
+from restante.spec.model import Edge
 
 Bundle = dict[str, bytes]
 

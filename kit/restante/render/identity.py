@@ -7,7 +7,7 @@ from typing import Any
 from restante.plan import cluster, identity, topology
 from restante.plan.build import HostPlan, Plan
 from restante.render.manifest import Secret
-from restante.spec.model import Tier
+from restante.spec.hosts import Tier
 
 MEMBERS = f"{identity.ISSUER}/members.pem"  # whom etcd believes: members' issuers, and no other host's
 OFFICES = "/etc/restante/tls/offices.pem"  # whom an edge believes that it is a post office

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from restante.plan.build import HostPlan, Plan
-from restante.spec.model import Tier
+from restante.spec.hosts import Tier
 
 
 def inventory(plan: Plan) -> bytes:

@@ -18,7 +18,8 @@ from restante.drills.scenario import Scenario
 from restante.drills.staging.leash import FAULT, RUN, Leash, unless
 from restante.errors import FoundError, InputError
 from restante.lab.system import await_true, last_words
-from restante.spec.model import Spec, Tier
+from restante.spec.hosts import Tier
+from restante.spec.model import Spec
 
 AGAIN_S = 90  # until a host that was broken is as it was
 LONGEST_RUN_S = 24 * 3600
