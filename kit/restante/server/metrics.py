@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +18,11 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
-        histogram = partial(Histogram, registry=self.registry)
+        self._counted(partial(Counter, registry=self.registry), partial(Histogram, registry=self.registry))
+        self._seen(partial(Gauge, registry=self.registry))
+
+    def _counted(self, counter: Callable[..., Counter], histogram: Callable[..., Histogram]) -> None:
+        """What passes by."""
         self.arrivals = counter(
             "restante_arrivals", "Recipients of mails that the MTA handed over, by verdict.", ["verdict"]
         )
@@ -31,12 +35,15 @@ class Metrics:
         self.opens = counter("restante_socket_opens", "Sockets that were opened.")
         self.closes = counter("restante_socket_closes", "Sockets that the server closed, by code.", ["code"])
         self.slow = counter("restante_slow_sockets", "Sockets dropped because their client did not read.")
-        self.release = gauge("restante_release", "1; the label is the folder that the code runs from.", ["release"])
-        self.release.labels(Path(restante.__file__).parents[1].name).set(1)
-        self.sockets = gauge("restante_sockets", "WebSockets that are open.")
         self.requests = counter("restante_requests", "HTTP requests, by status class.", ["status"])
         self.commit = histogram("restante_commit_seconds", "From a mail's end to its commit.", buckets=_DELAYS)
         self.webhooks = counter("restante_webhook_attempts", "Webhook attempts, by result.", ["result"])
+
+    def _seen(self, gauge: Callable[..., Gauge]) -> None:
+        """What is asked for at the scrape."""
+        self.release = gauge("restante_release", "1; the label is the folder that the code runs from.", ["release"])
+        self.release.labels(Path(restante.__file__).parents[1].name).set(1)
+        self.sockets = gauge("restante_sockets", "WebSockets that are open.")
         self.paused = gauge("restante_webhooks_paused", "Webhooks that are paused.")
         self.oldest = gauge(
             "restante_oldest_unacknowledged_seconds",

@@ -1,4 +1,4 @@
-"""Whose mail is taken, where it is kept, and what it is told by."""
+"""The mail of a spec: whose is taken, how it comes in, where it is kept, and where webhooks may lead."""
 
 from __future__ import annotations
 
