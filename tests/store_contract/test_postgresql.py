@@ -324,6 +324,36 @@ def test_a_commit_whose_second_copy_was_given_up_is_not_acknowledged_and_its_rep
         admin("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
 
 
+REFUSES = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not today'; END $$;
+CREATE CONSTRAINT TRIGGER refusing AFTER INSERT ON message DEFERRABLE INITIALLY {moment} FOR EACH ROW EXECUTE FUNCTION refuse()
+"""
+
+
+@pytest.mark.parametrize("moment", ["IMMEDIATE", "DEFERRED"])
+def test_a_commit_that_the_server_refuses_is_told_nobody_and_the_next_goes_well(postgresql: str, moment: str) -> None:
+    """At one of its statements, or at COMMIT itself."""
+    name = f"refused{next(NUMBERS)}"
+    conninfo = f"{postgresql} dbname={name}"
+    subprocess.run(["psql", f"{postgresql} dbname=postgres", "-qc", f"CREATE DATABASE {name}"], check=True)
+
+    async def work() -> None:
+        store = PostgresStore(conninfo, POLICY)
+        await store.start()
+        inbox, _ = await store.create_inbox(InboxDraft("a@example.org"))
+        with psycopg.connect(conninfo, autocommit=True) as administrator:
+            administrator.execute(REFUSES.format(moment=moment))
+            batch = [store.ingest(mail("a@example.org")) for _ in range(3)]
+            assert await asyncio.gather(*batch) == [[Verdict.unavailable]] * 3
+            assert (await store.head(inbox.id))[1] == 0
+            administrator.execute("DROP TRIGGER refusing ON message")
+        assert await store.ingest(mail("a@example.org")) == [Verdict.stored]
+        assert (await store.head(inbox.id))[1] == 1
+        await store.close()
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+
+
 def test_a_server_that_is_frozen_is_let_go_though_its_kernel_answers(postgresql: str) -> None:
     name = f"frozen{next(NUMBERS)}"
     subprocess.run(["psql", f"{postgresql} dbname=postgres", "-qc", f"CREATE DATABASE {name}"], check=True)
