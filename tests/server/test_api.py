@@ -287,8 +287,11 @@ def test_metrics_say_how_old_the_oldest_unacknowledged_mail_is(office: Office) -
     office.send("one")
     shown = office.call("GET", "/metrics").raw.decode()
     assert f'restante_unacknowledged{{consumer="default",inbox="{INBOX}"}} 1.0' in shown
-    assert "restante_oldest_unacknowledged_seconds" in shown
+    assert f'restante_oldest_unacknowledged_seconds{{consumer="default",inbox="{INBOX}"}}' in shown
     assert "restante_store_up 1.0" in shown
+    office.ack(office.receive()["items"][0]["receipt_handle"])
+    shown = office.call("GET", "/metrics").raw.decode()
+    assert f'inbox="{INBOX}"' not in shown, "ten thousand inboxes for which nothing waits are no thirty thousand lines"
 
 
 def test_a_backup_is_whole_and_a_restore_changes_the_epoch(office: Office) -> None:

@@ -27,8 +27,10 @@ def fetch(url: str) -> str:
         return ""
 
 
-def metric(text: str, pattern: str) -> int:
-    return sum(int(float(value)) for value in re.findall(rf"^{pattern} ([0-9.e+]+)$", text, re.MULTILINE))
+def metric(text: str, name: str) -> int:
+    """The highest of its samples; 0 where it has none."""
+    found = re.findall(rf"^{name}(?:{{.*}})? ([0-9.e+]+)$", text, re.MULTILINE)
+    return max((int(float(value)) for value in found), default=0)
 
 
 def post() -> dict[str, Any]:
@@ -44,7 +46,7 @@ def post() -> dict[str, Any]:
         "draining": shown.get("ActiveState") == "deactivating",
         "sockets": metric(numbers, "restante_sockets"),
         "queue": len(run("postqueue", "-j").splitlines()),
-        "oldest_unacknowledged_s": metric(numbers, r"restante_oldest_unacknowledged_seconds\{[^}]*\}"),
+        "oldest_unacknowledged_s": metric(numbers, "restante_oldest_unacknowledged_seconds"),
     }
 
 

@@ -11,7 +11,6 @@ from asyncio.subprocess import DEVNULL, PIPE
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +33,10 @@ class Waiting:
     oldest_s: float
 
 
-def waiting(tx: Tx, *, idle: bool = False) -> list[Waiting]:
-    """`idle`: those for whom nothing waits too; on most days that is nearly all."""
+def waiting(tx: Tx) -> list[Waiting]:
+    """Of those for whom something waits: on most days nearly all have nothing to do."""
     found = []
-    for address, name, frontier, head, first, held, dead, inbox_id in tx.all("waiting", idle=idle):
+    for address, name, frontier, head, first, held, dead, inbox_id in tx.all("waiting"):
         seq = first or (frontier + 1 if frontier < head else None)
         at = tx.one("received_at", inbox_id=inbox_id, seq=seq) if seq else None
         found.append(Waiting(address, name, head - frontier + held, dead, max(0.0, tx.now - at[0]) if at else 0.0))
@@ -104,7 +103,7 @@ async def observe(post: Post) -> None:
     for name, value in counters.items():
         metrics.agents.labels(name).set(value)
     try:
-        rows = await post.store.read(partial(waiting, idle=True))
+        rows = await post.store.read(waiting)
         free = await post.store.free_space()
     except StoreError:
         metrics.store_up.set(0)

@@ -47,13 +47,15 @@ class Metrics:
         self.paused = gauge("restante_webhooks_paused", "Webhooks that are paused.")
         self.oldest = gauge(
             "restante_oldest_unacknowledged_seconds",
-            "Age of the oldest message a consumer has not acknowledged.",
+            "Age of the oldest message a consumer has not acknowledged; none where there is none.",
             ["inbox", "consumer"],
         )
         self.backlog = gauge(
-            "restante_unacknowledged", "Messages a consumer has not acknowledged.", ["inbox", "consumer"]
+            "restante_unacknowledged",
+            "Messages a consumer has not acknowledged; none where there are none.",
+            ["inbox", "consumer"],
         )
-        self.dead = gauge("restante_dead_letters", "Dead letters.", ["inbox", "consumer"])
+        self.dead = gauge("restante_dead_letters", "Dead letters; none where there are none.", ["inbox", "consumer"])
         self.free = gauge("restante_store_free_bytes", "Free space where the store is.")
         self.free_age = gauge("restante_store_free_age_seconds", "How old the knowledge of that space is.")
         self.store_up = gauge("restante_store_up", "Whether the store answered.")

@@ -65,6 +65,7 @@ class Post:
     dispatcher: Dispatcher
     used: dict[str, float] = field(default_factory=dict)
     ready: bool = False
+    scrape: asyncio.Lock = field(default_factory=asyncio.Lock)  # each sets the gauges anew
     _known: dict[str, tuple[float, Token]] = field(default_factory=dict)
     _standing: dict[str, float] = field(default_factory=dict)
     _revoked: dict[str, float] = field(default_factory=dict)

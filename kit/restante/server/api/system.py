@@ -70,8 +70,12 @@ async def move(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     post = post_of(request)
     await _near(post, request)
-    await observe(post)
-    return Response(generate_latest(post.metrics.registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+    async with post.scrape:
+        await observe(post)
+        shown = await asyncio.to_thread(
+            generate_latest, post.metrics.registry
+        )  # thousands of lines at times; agents go first
+    return Response(shown, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @router.get("/v1/ledger")

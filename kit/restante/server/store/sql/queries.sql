@@ -319,7 +319,7 @@ SELECT i.address, c.name, c.frontier, i.head,
     (SELECT count(*) FROM dead_letter d WHERE d.consumer_id = c.id),
     i.id
 FROM consumer c JOIN inbox i ON i.id = c.inbox_id
-WHERE :idle OR c.frontier < i.head OR EXISTS (SELECT 1 FROM delivery d WHERE d.consumer_id = c.id)
+WHERE c.frontier < i.head OR EXISTS (SELECT 1 FROM delivery d WHERE d.consumer_id = c.id)
     OR EXISTS (SELECT 1 FROM dead_letter d WHERE d.consumer_id = c.id)
 ORDER BY c.id
 
