@@ -44,6 +44,7 @@ def put(queue: Gathering[str], items: str) -> None:
 
 def taking(queue: Gathering[str]) -> Future[list[str]]:
     """A writer that has answered its last batch and waits already."""
+    queue.answer()
     taken: Future[list[str]] = Future()
     threading.Thread(target=lambda: taken.set_result(queue.take()), daemon=True).start()
     while not queue._changed._waiters:  # type: ignore[attr-defined]
@@ -70,6 +71,14 @@ def test_two_halves_become_one_whole(queue: Gathering[str]) -> None:
     whole = taking(queue)
     put(queue, "ab")  # answered, and here again
     assert whole.result(20) == ["c", "d", "a", "b"]
+
+
+def test_who_is_here_again_before_the_writer_looks_is_counted_once(queue: Gathering[str]) -> None:
+    put(queue, "ab")
+    queue.take()
+    queue.answer()
+    put(queue, "ab")
+    assert queue.take() == ["a", "b"]
 
 
 def test_whoever_does_not_come_again_is_not_waited_for(queue: Gathering[str], clock: Clock) -> None:

@@ -27,7 +27,8 @@ class Gathering(Generic[T]):
         self._now = now
         self._waiting: deque[tuple[T, int]] = deque()
         self._changed = threading.Condition(threading.Lock())
-        self._wanted = 1
+        self._wanted = self._expected = 1
+        self._until = 0.0
         self._last = 0
         self._closed = False
 
@@ -44,12 +45,16 @@ class Gathering(Generic[T]):
             self._closed = True
             self._changed.notify()
 
-    def take(self) -> list[T]:
-        """The next batch, to be called when the last one is answered; waits for one at least. Nothing once it is closed and empty."""
+    def answer(self) -> None:
+        """To be called when the last batch is about to be answered: who comes from now on may be one of it."""
         with self._changed:
-            expected, until = min(self._last + len(self._waiting), MOST), self._now() + DELAY_S
+            self._expected, self._until = min(self._last + len(self._waiting), MOST), self._now() + DELAY_S
+
+    def take(self) -> list[T]:
+        """The next batch; waits for one at least. Nothing once it is closed and empty."""
+        with self._changed:
             self._wait(1, None)
-            self._wait(expected, max(0.0, until - self._now()))
+            self._wait(self._expected, max(0.0, self._until - self._now()))
             batch: list[T] = []
             size = 0
             while self._waiting and len(batch) < MOST and size < MOST_BYTES:

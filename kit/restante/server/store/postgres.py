@@ -232,6 +232,7 @@ class PostgresStore(Store):
         self._local.settings = PLANNED_ONCE
         while batch := self._arrivals.take():
             verdicts, stored = self._commit([arrival for arrival, _ in batch])
+            self._arrivals.answer()
             with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits
                 self._loop.call_soon_threadsafe(self._done, batch, verdicts, stored)
             if stored:

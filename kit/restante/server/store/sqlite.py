@@ -183,6 +183,7 @@ class SqliteStore(Store):
         tx = SqliteTx(connection, self.clock.now)
         while batch := self._waiting.take():
             stored = self._commit(connection, tx, batch)
+            self._waiting.answer()
             with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits
                 self._loop.call_soon_threadsafe(self._done, batch, stored)
         connection.close()
