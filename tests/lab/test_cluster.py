@@ -66,7 +66,7 @@ trust.load_cert_chain(f"{own}/cert.pem", f"{own}/key.pem")
 for method, url, body in json.loads(sys.argv[1]):
     try:
         asked = urllib.request.Request(url, json.dumps(body).encode() if body else None, method=method)
-        print(urllib.request.urlopen(asked, timeout=5, context=trust).status)
+        print(urllib.request.urlopen(asked, timeout=30, context=trust).status)
     except urllib.error.HTTPError as error:
         print(error.code)
     except OSError as error:
