@@ -36,7 +36,7 @@ server.serve_forever()
 """
 SPECS = Path(__file__).parent / "specs"  # fronting a program of one's own, without mail
 HELD = Path(__file__).with_name("held_socket.py")
-TLS = "/etc/restante/tls"
+CHAIN = "/etc/restante/tls/fullchain.pem"
 FOREIGN = "/etc/ssl/certs/ISRG_Root_X1.pem"  # somebody's certificate, which each host has
 
 
@@ -228,7 +228,7 @@ def test_a_broken_override_is_refused_and_the_hosts_still_serve(two_tier: Fleet)
         ("app-1", "sysctl -qw net.ipv4.tcp_retries2=15", "sysctl -qw net.ipv4.tcp_retries2=8", "kernel-as-planned"),
         ("edge-1", "echo >> /etc/nginx/restante/site.conf", "sed -i '$d' /etc/nginx/restante/site.conf", "files-as-rendered"),
         ("edge-2", "systemctl stop restante-tls.path", "systemctl start restante-tls.path", "certificate-watched"),
-        ("edge-2", f"cp -a {TLS}/fullchain.pem /run && cp {FOREIGN} {TLS}/fullchain.pem", f"mv /run/*.pem {TLS}", "certificate-taken"),
+        ("edge-2", f"cp -a {CHAIN} /run/chain && cp {FOREIGN} {CHAIN}", f"mv /run/chain {CHAIN}", "certificate-taken"),
         ("app-2", "nft delete table inet restante", "systemctl restart restante-firewall", "firewall-as-planned"),
     ],
 )  # fmt: skip

@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,20 @@ def test_a_token_that_another_server_revoked_ends_its_socket_within_seconds(offi
                 await frame(ws, "pong")
                 await asyncio.sleep(0.2)
         assert ws.close_code == 4800
+
+    connect(office.as_(made["token"]), work)
+
+
+def test_a_token_whose_revocation_a_restore_took_back_opens_a_socket_again(office: Office) -> None:
+    made = office.call("POST", "/v1/tokens", {"name": "x", "scopes": {"*": ["receive"]}}).json
+    post = office.office.post
+    found = next(each for each in office.run(post.store.tokens()) if each.id == made["id"])
+    post.forget(replace(found, revoked_at=1.0))
+
+    async def work(ws: Connection) -> None:
+        await frame(ws, "hello")
+        await ws.send(json.dumps({"type": "ping", "id": 1, "ts": 0}))
+        await frame(ws, "pong")
 
     connect(office.as_(made["token"]), work)
 

@@ -101,6 +101,7 @@ class Post:
                 self._known.clear()
             self._known[text] = (now, token := found)
             self._standing[token.id] = now
+            self._revoked.pop(token.id, None)  # a restore may have taken that back
         self.used[token.id] = self.store.clock.now()
         return Caller(token.id, token.admin, token.scopes)
 
