@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scenario import NUMBERS, POLICY, Run
+from scenario import POLICY, Run, database
 
 from restante.server.store.base import Inbox, InboxDraft
 from restante.server.store.postgres import PostgresStore
@@ -59,8 +59,7 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., 
     if request.param == "sqlite":
         return lambda policy=POLICY: SqliteStore(tmp_path / "store.sqlite", policy)
     url = request.getfixturevalue("postgresql")
-    name = f"t{next(NUMBERS)}_{os.getpid()}"
-    subprocess.run(["psql", f"{url} dbname=postgres", "-qc", f"CREATE DATABASE {name}"], check=True)
+    name = database(url)
     return lambda policy=POLICY: PostgresStore(f"{url} dbname={name}", policy)
 
 

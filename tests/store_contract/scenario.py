@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -23,3 +24,10 @@ def mail(*recipients: str, text: str = "hello", message_id: str = "", hop: str |
         message_id or f"<{number}@example.org>", str(number), "a@example.net", automated=False, fingerprint=fingerprint
     )
     return Arrival(raw, "a@example.net", recipients, hop, scan)
+
+
+def database(postgresql: str) -> str:
+    """A new one on the server; its name."""
+    name = f"contract{next(NUMBERS)}"
+    subprocess.run(["psql", f"{postgresql} dbname=postgres", "-qc", f"CREATE DATABASE {name}"], check=True)
+    return name

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from scenario import NUMBERS, POLICY, mail
+from scenario import POLICY, database, mail
 
 from restante.server.store import statements
 from restante.server.store.base import InboxDraft, Verdict
@@ -28,7 +28,7 @@ WITH RECURSIVE up (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM up WHERE n < 2000
 START = """
 import asyncio, sys
 from pathlib import Path
-from scenario import POLICY
+from scenario import POLICY, database
 from restante.server.store import statements
 from restante.server.store.sqlite import SqliteStore
 statements.SQL = Path(sys.argv[1])
@@ -53,8 +53,7 @@ def version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., No
 def test_mail_is_taken_while_another_server_migrates_and_by_the_server_before_it_afterwards(
     postgresql: str, version: Callable[..., None]
 ) -> None:
-    name = f"moving{next(NUMBERS)}"
-    subprocess.run(["psql", f"{postgresql} dbname=postgres", "-qc", f"CREATE DATABASE {name}"], check=True)
+    name = database(postgresql)
 
     async def work() -> None:
         old = PostgresStore(f"{postgresql} dbname={name}", POLICY)

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from scenario import NUMBERS, POLICY, mail
+from scenario import POLICY, database, mail
 
 from restante.server.store.base import InboxDraft, Receive, Verdict
 from restante.server.store.connector import Connector
@@ -24,8 +24,7 @@ CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_ba
 
 
 def test_connections_that_were_cut_while_idle_are_replaced_and_nobody_notices(postgresql: str) -> None:
-    name = f"cut{next(NUMBERS)}"
-    subprocess.run(["psql", f"{postgresql} dbname=postgres", "-qc", f"CREATE DATABASE {name}"], check=True)
+    name = database(postgresql)
 
     async def work() -> None:
         store = PostgresStore(f"{postgresql} dbname={name}", POLICY)
@@ -62,9 +61,7 @@ def test_the_writer_finds_rows_by_their_keys_even_where_it_plans_for_empty_table
         await store.start()
         await store.close()
 
-    name = f"plans{next(NUMBERS)}"
-    with psycopg.connect(f"{postgresql} dbname=postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+    name = database(postgresql)
     asyncio.run(migrated(name))
     with psycopg.connect(f"{postgresql} dbname={name}", autocommit=True) as connection:
         for setting in PLANNED_ONCE:
@@ -95,9 +92,7 @@ def test_whichever_connection_finds_that_history_changed_says_so_on_disk(
         found[threading.current_thread().name] = connection.execute("SHOW synchronous_commit").fetchone()
 
     monkeypatch.setattr(PostgresStore, "_compare", compare)
-    name = f"epochs{next(NUMBERS)}"
-    with psycopg.connect(f"{postgresql} dbname=postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+    name = database(postgresql)
 
     async def work() -> None:
         store = PostgresStore(f"{postgresql} dbname={name}", POLICY)
@@ -112,8 +107,7 @@ def test_whichever_connection_finds_that_history_changed_says_so_on_disk(
 
 
 def test_what_its_host_tells_of_free_space_decides_and_silence_is_known(postgresql: str) -> None:
-    name = f"space{next(NUMBERS)}"
-    subprocess.run(["psql", f"{postgresql} dbname=postgres", "-qc", f"CREATE DATABASE {name}"], check=True)
+    name = database(postgresql)
 
     def tell(free: int, ago_s: int = 0) -> None:
         """As restante-space.service does."""
@@ -156,10 +150,10 @@ def test_a_dead_host_is_asked_last_and_the_one_that_serves_first(postgresql: str
 
 
 def test_a_commit_whose_second_copy_was_given_up_is_not_acknowledged_and_its_repeat_is_known(postgresql: str) -> None:
-    name = f"given_up{next(NUMBERS)}"
+    name = database(postgresql)
 
-    def admin(*statements: str, database: str = "postgres") -> str:
-        argv = ["psql", f"{postgresql} dbname={database}", "-qAt", *(f"-c{each}" for each in statements)]
+    def admin(*statements: str) -> str:
+        argv = ["psql", f"{postgresql} dbname=postgres", "-qAt", *(f"-c{each}" for each in statements)]
         return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
 
     async def work() -> None:
@@ -179,7 +173,6 @@ def test_a_commit_whose_second_copy_was_given_up_is_not_acknowledged_and_its_rep
         assert await store.ingest(arrival) == [Verdict.repeated]
         await store.close()
 
-    admin(f"CREATE DATABASE {name}")
     try:
         asyncio.run(asyncio.wait_for(work(), 30))
     finally:
@@ -195,9 +188,8 @@ CREATE CONSTRAINT TRIGGER refusing AFTER INSERT ON message DEFERRABLE INITIALLY 
 @pytest.mark.parametrize("moment", ["IMMEDIATE", "DEFERRED"])
 def test_a_commit_that_the_server_refuses_is_told_nobody_and_the_next_goes_well(postgresql: str, moment: str) -> None:
     """At one of its statements, or at COMMIT itself."""
-    name = f"refused{next(NUMBERS)}"
+    name = database(postgresql)
     conninfo = f"{postgresql} dbname={name}"
-    subprocess.run(["psql", f"{postgresql} dbname=postgres", "-qc", f"CREATE DATABASE {name}"], check=True)
 
     async def work() -> None:
         store = PostgresStore(conninfo, POLICY)
@@ -217,8 +209,7 @@ def test_a_commit_that_the_server_refuses_is_told_nobody_and_the_next_goes_well(
 
 
 def test_a_server_that_is_frozen_is_let_go_though_its_kernel_answers(postgresql: str) -> None:
-    name = f"frozen{next(NUMBERS)}"
-    subprocess.run(["psql", f"{postgresql} dbname=postgres", "-qc", f"CREATE DATABASE {name}"], check=True)
+    name = database(postgresql)
     of_this = f"SELECT pid FROM pg_stat_activity WHERE datname = '{name}'"
 
     async def work() -> None:
@@ -244,9 +235,8 @@ def test_a_server_that_is_frozen_is_let_go_though_its_kernel_answers(postgresql:
 
 
 def test_a_leader_that_lacks_an_acknowledged_commit_changes_every_epoch(postgresql: str) -> None:
-    name = f"back{next(NUMBERS)}"
+    name = database(postgresql)
     conninfo = f"{postgresql} dbname={name}"
-    subprocess.run(["psql", f"{postgresql} dbname=postgres", "-qc", f"CREATE DATABASE {name}"], check=True)
 
     async def work() -> None:
         store = PostgresStore(conninfo, POLICY)

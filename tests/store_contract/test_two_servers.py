@@ -8,7 +8,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from scenario import NUMBERS, POLICY, mail
+from scenario import POLICY, database, mail
 
 from restante.server.store import deliver
 from restante.server.store.base import Batch, Handle, HandleResult, Inbox, InboxDraft, Receive
@@ -22,12 +22,11 @@ class Two:
     """Two servers on one database, of which the first can be held inside a transaction while the second begins another."""
 
     def __init__(self, postgresql: str, policy: Policy = POLICY) -> None:
-        self._server, self._name = postgresql, f"two{next(NUMBERS)}"
-        self._ask("postgres", f"CREATE DATABASE {self._name}")
+        self._server, self._name = postgresql, database(postgresql)
         self.one, self.other = (PostgresStore(f"{postgresql} dbname={self._name}", policy) for _ in range(2))
 
-    def _ask(self, database: str, statement: str) -> str:
-        argv = ["psql", f"{self._server} dbname={database}", "-qAtc", statement]
+    def _ask(self, statement: str) -> str:
+        argv = ["psql", f"{self._server} dbname=postgres", "-qAtc", statement]
         return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
 
     async def start(self, mails: int) -> Inbox:
@@ -51,7 +50,7 @@ class Two:
         await asyncio.to_thread(done.wait, 20)
         other = asyncio.ensure_future(second())
         waiting = f"SELECT 1 FROM pg_stat_activity WHERE datname = '{self._name}' AND wait_event_type = 'Lock'"
-        while not other.done() and not self._ask("postgres", waiting):
+        while not other.done() and not self._ask(waiting):
             await asyncio.sleep(0.02)
         waited.set()
         return await one, await other
